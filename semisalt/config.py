@@ -1,0 +1,277 @@
+"""The typed configuration, its YAML and its overrides.
+
+Every key has a type, a range and a default here; a YAML names only what differs. An unknown key is an error that
+names the nearest key. `auto` values are settled once, before a run starts, and the run keeps the settled ones.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from semisalt.errors import UserError
+from semisalt.losses import LOSSES
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Which tiles are used, and how."""
+
+    folds: int = Field(5, ge=2, description="Cross-validation folds, stratified by coverage and depth")
+    label_fraction: float = Field(1.0, gt=0, le=1, description="Share of the labels that training may use")
+    unlabelled_limit: int | None = Field(None, ge=1, description="Use only so many unlabelled tiles")
+    workers: int = Field(1, ge=0, description="Processes that augment; the samples do not depend on it")
+
+
+class ChannelsConfig(_Section):
+    """What the network sees of a tile."""
+
+    depth: Literal["auto"] | bool = Field("auto", description="Relative depth as a channel; auto: if given")
+    ramp: Literal["none", "rows", "image_rows"] = Field(
+        "rows", description="CoordConv: a ramp down the rows, or image × ramp"
+    )
+
+
+class AugmentConfig(_Section):
+    """Ranges of the random views; probabilities are per tile. Never a vertical flip: gravity points down."""
+
+    flip: float = Field(0.5, ge=0, le=1, description="Probability of a horizontal flip")
+    affine: float = Field(0.7, ge=0, le=1, description="Probability of scale, rotation and shift together")
+    scale: float = Field(0.1, ge=0, lt=1, description="Scale in 1 ± this")
+    rotate: float = Field(8.0, ge=0, le=45, description="Degrees either way")
+    shift: float = Field(0.08, ge=0, lt=1, description="Share of the tile's side either way")
+    light: float = Field(0.5, ge=0, le=1, description="Probability of brightness and contrast")
+    brightness: float = Field(0.2, ge=0, lt=1)
+    contrast: float = Field(0.2, ge=0, lt=1)
+    blur: float = Field(0.1, ge=0, le=1, description="Probability of a Gaussian blur of 3 px")
+
+
+class ModelConfig(_Section):
+    """The network; see semisalt.models.build_unet."""
+
+    encoder: str = "tu-tf_efficientnet_lite0"
+    weights: str = Field("bundled", description="imagenet, bundled, none, or the path of a file")
+    stem: Literal["stock", "no_pool", "stride1"] = "stock"
+    decoder_channels: tuple[int, ...] = (128, 64, 48, 32, 16)
+    scse_encoder: bool = False
+    scse_decoder: bool = True
+    hypercolumn: bool = True
+
+
+class LossConfig(_Section):
+    """Weights of the named losses before and from the switch epoch."""
+
+    start: dict[str, float] = {"bce": 1.0}
+    finish: dict[str, float] = {"bce": 0.1, "lovasz_hinge": 0.9}
+    switch_epoch: int = Field(80, ge=0, description="First epoch (from 0) of the finishing mix")
+
+    @field_validator("start", "finish")
+    @classmethod
+    def _known_losses(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name, weight in weights.items():
+            if name not in LOSSES:
+                raise ValueError(f"unknown loss '{name}'{_nearest(name, LOSSES)}")
+            if weight < 0:
+                raise ValueError(f"the weight of {name} is negative: {weight}")
+        if not any(weights.values()):
+            raise ValueError("no loss has a weight above 0")
+        return weights
+
+    def at(self, epoch: int) -> Mapping[str, float]:
+        """The weights that hold in `epoch` (from 0)."""
+        return self.finish if epoch >= self.switch_epoch else self.start
+
+
+class OptimiserConfig(_Section):
+    name: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float | None = Field(None, gt=0, description="Largest norm of the gradient")
+
+
+class CyclicConfig(_Section):
+    """CyclicLR 'triangular2' (Smith 2017): the peak halves with every cycle of 2 · step_size steps."""
+
+    kind: Literal["triangular2"] = "triangular2"
+    base: float = Field(1e-4, gt=0)
+    peak: float = Field(3e-4, gt=0)
+    step_size: int = Field(1500, ge=1, description="Steps from base to peak")
+
+
+class CosineConfig(_Section):
+    """Cosine cycles with warm restarts (Loshchilov & Hutter 2017), a linear warm-up before the first."""
+
+    kind: Literal["cosine"] = "cosine"
+    peak: float = Field(1e-3, gt=0)
+    floor: float = Field(1e-6, ge=0)
+    cycles: tuple[int, ...] = Field((), description="Epochs of each cycle; empty: one cycle over all epochs")
+    warmup_epochs: float = Field(1.0, ge=0)
+
+
+class SnapshotConfig(_Section):
+    """Which weights of a training are kept, and how they vote."""
+
+    keep: int = Field(10, ge=1)
+    select: Literal["best", "last"] = Field(
+        "best", description="best: each new best by validation score; last: the last epochs, chosen blindly"
+    )
+    decay: float = Field(0.8, gt=0, le=1, description="Weight of each older snapshot relative to the next")
+    combine: Literal["predictions", "weights"] = Field(
+        "predictions", description="Average the predictions, or the weights (one pass instead of `keep`)"
+    )
+
+
+class TrainingConfig(_Section):
+    epochs: int = Field(420, ge=1)
+    batch: int = Field(20, ge=2, description="Tiles a step, over all processes together")
+    patience: int | None = Field(60, ge=1, description="Epochs without a new best before a fold stops")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: a short measured probe")
+    compile: bool = Field(False, description="torch.compile, worth its start-up on a GPU")
+    ema_decay: float | None = Field(None, gt=0, lt=1, description="Validate and keep an EMA of the weights")
+    validate_every: int = Field(1, ge=1, description="Epochs between validations; the last is always validated")
+    checkpoint_minutes: float = Field(5.0, gt=0, description="Resume state is also saved within an epoch")
+    max_steps: int | None = Field(None, ge=1, description="Stop a fold after so many steps (tests, timing)")
+
+
+class InferenceConfig(_Section):
+    flip: bool = Field(True, description="Average with the prediction of the mirrored tile")
+    batch: int = Field(64, ge=1)
+    thresholds: tuple[float, ...] = tuple(round(0.30 + 0.02 * i, 2) for i in range(21))
+    min_salts: tuple[int, ...] = (0, 10, 20, 40, 80)
+    min_holes: tuple[int, ...] = (0, 20, 60)
+
+    @field_validator("thresholds")
+    @classmethod
+    def _in_range(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+        if not thresholds or not all(0 < t < 1 for t in thresholds):
+            raise ValueError("thresholds lie strictly between 0 and 1")
+        return thresholds
+
+
+class Config(_Section):
+    """A whole recipe."""
+
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    channels: ChannelsConfig = ChannelsConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: CyclicConfig | CosineConfig = Field(CyclicConfig(), discriminator="kind")
+    training: TrainingConfig = TrainingConfig()
+    snapshots: SnapshotConfig = SnapshotConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+    @model_validator(mode="after")
+    def _cycles_fit(self) -> "Config":
+        if isinstance(self.schedule, CosineConfig) and self.schedule.cycles:
+            total = sum(self.schedule.cycles)
+            if total != self.training.epochs:
+                raise ValueError(
+                    f"schedule.cycles add up to {total} epochs, training.epochs is {self.training.epochs}"
+                )
+        return self
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML and apply `key=value` overrides (dotted keys, YAML values) on top.
+
+    Raises:
+        UserError: unreadable file, an unknown key (the nearest one is named), a value out of its range.
+    """
+    source = str(path) if path else "--set"
+    tree = _read_yaml(path) if path else {}
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise UserError(f"{source}: " + "\n".join(lines)) from None
+
+
+def dump_config(config: Config) -> str:
+    """YAML of the complete configuration; `load_config` reads it back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def differences(requested: Config, stored: Config) -> list[str]:
+    """The keys in which two configurations differ, one line each; a requested `auto` agrees with anything."""
+    wanted, kept = (dict(_leaves(config.model_dump(mode="json"))) for config in (requested, stored))
+    return [
+        f"{key}: {kept.get(key)!r} in the run, {wanted.get(key)!r} asked for"
+        for key in sorted(wanted.keys() | kept.keys())
+        if wanted.get(key) != kept.get(key) and wanted.get(key) != "auto"
+    ]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a configuration is a table of keys, this is a {type(tree).__name__}")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: expected key=value, for example training.epochs=40")
+    *parents, leaf = key.strip().split(".")
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UserError(f"--set {override}: '{parent}' is a value, not a table")
+        node = child
+    node[leaf] = yaml.safe_load(text)
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    location = [str(part) for part in problem["loc"] if part not in ("triangular2", "cosine")]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        # The nearest of all dotted keys, so that a key in the wrong table is found, too.
+        return f"unknown key '{key}'{_nearest(key, known_keys())}"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{key + ': ' if key else ''}{message}{shown}"
+
+
+def known_keys() -> list[str]:
+    """All dotted keys of the configuration, those of both schedules included."""
+    keys: list[str] = []
+    for name, field in Config.model_fields.items():
+        sections = [CyclicConfig, CosineConfig] if name == "schedule" else [field.annotation]
+        for section in sections:
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                keys += [f"{name}.{key}" for key in section.model_fields]
+            else:
+                keys.append(name)
+    return list(dict.fromkeys(keys))
+
+
+def _nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,56 @@
+"""Random views of a tile and its mask: the one place that knows albumentations.
+
+albumentations 2.0.8 is pinned: it is the last release under the MIT licence.
+"""
+
+import os
+from collections.abc import Callable
+
+# Read when albumentations is imported: it asks a server for its newest version otherwise.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semisalt.config import AugmentConfig
+
+View = Callable[[NDArray[np.uint8], NDArray[np.uint8], int], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+
+
+def random_view(config: AugmentConfig) -> View:
+    """Build the function (image [H, W], mask [H, W], seed) → (image, mask).
+
+    The view depends on the seed alone. Image and mask share their geometry; what lies outside the tile is mirrored.
+    """
+    transform = A.Compose(
+        [
+            A.HorizontalFlip(p=config.flip),
+            A.Affine(
+                scale=(1 - config.scale, 1 + config.scale),
+                rotate=(-config.rotate, config.rotate),
+                translate_percent=(-config.shift, config.shift),
+                border_mode=cv2.BORDER_REFLECT_101,
+                interpolation=cv2.INTER_LINEAR,
+                mask_interpolation=cv2.INTER_NEAREST,
+                p=config.affine,
+            ),
+            A.RandomBrightnessContrast(config.brightness, config.contrast, p=config.light),
+            A.GaussianBlur(blur_limit=(3, 3), p=config.blur),
+        ]
+    )
+
+    def view(
+        image: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        transform.set_random_seed(seed)
+        seen = transform(image=image, mask=mask)
+        return seen["image"], seen["mask"]
+
+    return view
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """The seed of one sample's view: a function of the run's seed, the epoch and the tile alone."""
+    return int(np.random.SeedSequence((seed, epoch, index)).generate_state(1)[0])

@@ -1,0 +1,151 @@
+"""Batches of augmented tiles: which tiles when (a pure function of seed, epoch and step), and their delivery."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from semisalt.config import AugmentConfig
+from semisalt.data.augment import random_view, sample_seed
+from semisalt.data.tiles import TileSet
+
+Key = tuple[int, int]  # epoch, index of the tile
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Augmented tiles: images and masks uint8 [B, H, W], depths float32 [B] or None, tile indices int64 [B]."""
+
+    images: torch.Tensor
+    masks: torch.Tensor
+    depths: torch.Tensor | None
+    indices: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on `device`; copies from pinned memory do not wait."""
+        if self.images.device == device:
+            return self
+        images, masks, indices = (
+            tensor.to(device, non_blocking=True) for tensor in (self.images, self.masks, self.indices)
+        )
+        depths = self.depths.to(device, non_blocking=True) if self.depths is not None else None
+        return Batch(images, masks, depths, indices)
+
+    def pin_memory(self) -> "Batch":
+        """Called by the loader's pinning thread."""
+        depths = self.depths.pin_memory() if self.depths is not None else None
+        return Batch(self.images.pin_memory(), self.masks.pin_memory(), depths, self.indices.pin_memory())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which tiles make which batch: every tile once an epoch, in an order drawn anew for each.
+
+    An epoch's tiles are dealt over its steps in parts that differ by one tile at most, so that no last batch is too
+    small for batch normalisation and no tile is dropped; each step's tiles are dealt over the processes likewise.
+    """
+
+    tiles: int
+    batch: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        # One tile alone would have no batch statistics.
+        if self.tiles < 2 * self.world:
+            raise ValueError(f"{self.tiles} training tiles are too few for {self.world} process(es)")
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return max(1, round(self.tiles / self.batch))
+
+    def share(self, local: int, step: int) -> float:
+        """Weight of a process's mean loss over `local` tiles, so that the mean over processes is that over tiles."""
+        if self.world == 1:
+            return 1.0
+        # np.array_split gives the first parts one tile more.
+        total = self.tiles // self.steps + (step < self.tiles % self.steps)
+        return local * self.world / total
+
+    def local_batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
+        """This process's tiles of the steps from `start` to the epoch's end."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.tiles)
+        for tiles in np.array_split(order, self.steps)[start:]:
+            yield np.array_split(tiles, self.world)[self.rank]
+
+
+class _Keys(Sampler[list[Key]]):
+    """The plan's keys from a position on, epoch after epoch, so that workers never wait for an epoch to begin."""
+
+    def __init__(self, plan: Plan, epochs: int, epoch: int, step: int) -> None:
+        self.plan, self.epochs, self.epoch, self.step = plan, epochs, epoch, step
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for epoch in range(self.epoch, self.epochs):
+            for tiles in self.plan.local_batches(epoch, self.step if epoch == self.epoch else 0):
+                yield [(epoch, int(tile)) for tile in tiles]
+
+
+class _Views(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]):
+    """Augmented tiles by (epoch, index)."""
+
+    def __init__(self, tiles: TileSet, augment: AugmentConfig, seed: int) -> None:
+        if tiles.masks is None:
+            raise ValueError("training tiles need masks")
+        self.images, self.masks, self.seed = tiles.images, tiles.masks, seed
+        self.view = random_view(augment)
+
+    def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+        epoch, index = key
+        image, mask = self.view(self.images[index], self.masks[index], sample_seed(self.seed, epoch, index))
+        return image, mask, index
+
+
+def batches(
+    tiles: TileSet,
+    plan: Plan,
+    augment: AugmentConfig,
+    *,
+    epochs: int,
+    epoch: int = 0,
+    step: int = 0,
+    workers: int = 0,
+    pin: bool = False,
+) -> Iterator[Batch]:
+    """Yield this process's batches from (epoch, step) to the end of training.
+
+    The samples depend on (plan.seed, epoch, index) alone, whatever the number of workers.
+    """
+    depths = torch.from_numpy(tiles.depths) if tiles.depths is not None else None
+
+    def collate(samples: list[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]) -> Batch:
+        images, masks, indices = zip(*samples, strict=True)
+        index = torch.tensor(indices)
+        return Batch(
+            torch.from_numpy(np.stack(images)),
+            torch.from_numpy(np.stack(masks)),
+            depths[index] if depths is not None else None,
+            index,
+        )
+
+    loader: DataLoader[Batch] = DataLoader(
+        _Views(tiles, augment, plan.seed),  # type: ignore[arg-type]  # collate turns the samples into a Batch
+        batch_sampler=_Keys(plan, epochs, epoch, step),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        worker_init_fn=_single_thread,
+    )
+    return iter(loader)
+
+
+def _single_thread(_: int) -> None:
+    # A worker that spreads over all cores takes them from the training step.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

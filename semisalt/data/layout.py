@@ -1,0 +1,101 @@
+"""Which file of a survey is what: the competition's layouts and a user's own.
+
+- The competition's download: one zip; or a folder with train.zip and test.zip; or train/images, train/masks
+and
+  test/images. The masks are PNG files, or the run lengths of train.csv, or both.
+- A user's own: images/ and masks/, with unlabelled tiles in unlabelled/. Beside masks/ (or train.csv), an
+image
+  without a mask is a mistake, not an unlabelled tile. Without either, all images are unlabelled.
+
+A tile's id is its file's name without '.png'.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from semisalt.data.archive import ARCHIVES, TABLES, Entry, leaf_folders
+
+OTHER_IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".tif", ".tiff", ".webp"}
+EXPECTED = (
+    "expected the competition's zip, or a folder with train.zip and test.zip, train/images and test/images, "
+    "or images/ and masks/"
+)
+
+
+@dataclass
+class Layout:
+    """A survey's files by tile id or table name; `images` are the labelled ones."""
+
+    images: dict[str, Entry] = field(default_factory=dict)
+    masks: dict[str, Entry] = field(default_factory=dict)
+    unlabelled: dict[str, Entry] = field(default_factory=dict)
+    tables: dict[str, Entry] = field(default_factory=dict)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether masks come from anywhere."""
+        return bool(self.masks) or "train.csv" in self.tables
+
+
+def arrange(entries: list[Entry]) -> tuple[Layout, list[str]]:
+    """Sort a survey's files into a layout; what does not fit is named in the list of problems."""
+    layout, problems = Layout(), []
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if entry.name.name in TABLES:
+            problems += _add(layout.tables, entry.name.name, entry)
+            continue
+        role = _role(layout, entry.name)
+        if role is None:
+            continue
+        suffix = entry.name.suffix.lower()
+        if suffix == ".png":
+            problems += _add(role, entry.name.stem, entry)
+        elif suffix in OTHER_IMAGES:
+            problems.append(f"{entry.label}: not a PNG; images and masks must be PNG files")
+    problems += _pair(layout)
+    return layout, problems
+
+
+def folder_problems(path: Path) -> list[str]:
+    """What only the disk shows: folders without any PNG, and a set that is there packed and unpacked."""
+    problems = []
+    for folder in leaf_folders(path):
+        if not any(file.suffix.lower() == ".png" for file in folder.iterdir()):
+            problems.append(f"{folder.relative_to(path)}: an empty folder (no PNG files)")
+    for name in ARCHIVES:
+        if (path / name).is_file() and any(folder.parent.name == name[:-4] for folder in leaf_folders(path)):
+            problems.append(f"{name}: lies beside its unpacked folder {name[:-4]}; keep one of them")
+    return problems
+
+
+def _role(layout: Layout, name: PurePosixPath) -> dict[str, Entry] | None:
+    *above, leaf = name.parent.parts or ("",)
+    if leaf == "images":
+        return layout.unlabelled if "test" in above else layout.images
+    return {"masks": layout.masks, "unlabelled": layout.unlabelled}.get(leaf)
+
+
+def _add(group: dict[str, Entry], key: str, entry: Entry) -> list[str]:
+    if key in group:
+        return [f"{entry.label}: a second file for {key}; the first is {group[key].label}"]
+    group[key] = entry
+    return []
+
+
+def _pair(layout: Layout) -> list[str]:
+    problems = [
+        f"{layout.images[tile].label}: the tile is unlabelled too ({layout.unlabelled[tile].label})"
+        for tile in sorted(layout.images.keys() & layout.unlabelled.keys())
+    ]
+    if layout.masks:
+        unmasked = sorted(layout.images.keys() - layout.masks.keys())
+        orphans = sorted(layout.masks.keys() - layout.images.keys())
+        problems += [f"{layout.images[tile].label}: an image without a mask" for tile in unmasked]
+        problems += [f"{layout.masks[tile].label}: a mask without an image" for tile in orphans]
+    elif not layout.has_labels:
+        training = [entry for entry in layout.images.values() if "train" in entry.name.parts]
+        if training:
+            problems.append(f"{training[0].label}: training images, but neither masks nor train.csv")
+        layout.unlabelled |= layout.images
+        layout.images = {}
+    return problems

@@ -1,0 +1,29 @@
+"""The errors a user can mend; everything else is a fault of ours and keeps its traceback."""
+
+from collections.abc import Iterable
+
+SHOWN = 20
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the command line prints it without a traceback and exits with code 2."""
+
+
+class DataError(UserError):
+    """Everything that is wrong with the data, found in one pass.
+
+    `problems` holds all of them, each naming its file or row; the text shows the first 20 and how many there
+    are.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        lines = [f"{count} problem{'' if count == 1 else 's'} in the data:"]
+        lines += [f"  {problem}" for problem in self.problems[:SHOWN]]
+        if count > SHOWN:
+            lines.append(f"  … and {count - SHOWN} more")
+        return "\n".join(lines)

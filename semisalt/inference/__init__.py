@@ -1,0 +1,1 @@
+"""From probabilities to masks: prediction, post-processing, the operating point, the submission."""

@@ -1,0 +1,53 @@
+"""Probability maps: forward passes with mirrored views, averaged and stored as uint8 (p = value / 255)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from semisalt.data.channels import Channels
+from semisalt.data.tiles import TileSet
+from semisalt.precision import Precision, autocast
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """How tiles are predicted: by which channels, on which device, in which precision, with or without mirroring."""
+
+    channels: Channels
+    device: torch.device
+    precision: Precision
+    batch: int
+    flip: bool
+
+    @torch.inference_mode()
+    def __call__(self, network: nn.Module, tiles: TileSet) -> NDArray[np.float32]:
+        """Salt probabilities, float32 [N, H, W]. The network is left in the mode it was in."""
+        was_training = network.training
+        network.eval()
+        images = torch.from_numpy(tiles.images)
+        depths = torch.from_numpy(tiles.depths) if tiles.depths is not None else None
+        out = torch.empty(images.shape, dtype=torch.float32)
+        for start in range(0, len(tiles), self.batch):
+            part = slice(start, start + self.batch)
+            x = self.channels(
+                images[part].to(self.device),
+                depths[part].to(self.device) if depths is not None else None,
+            )
+            out[part] = self._probabilities(network, x).cpu()
+        network.train(was_training)
+        return out.numpy()
+
+    def _probabilities(self, network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        with autocast(self.device, self.precision):
+            mean = network(x).float().sigmoid_()
+            if self.flip:
+                mean = (mean + network(x.flip(3)).float().sigmoid_().flip(2)) / 2
+        return self.channels.crop(mean)
+
+
+def quantise(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Round to the nearest of 0, 1/255, … 1, kept as uint8."""
+    return np.rint(probabilities * 255).astype(np.uint8)

@@ -1,0 +1,57 @@
+"""What a training step computes. The loop (training/fit.py) knows nothing else of a method."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from semisalt.data.batches import Batch
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands: epoch and step from 0, and the share of all steps that are done."""
+
+    epoch: int
+    step: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Losses:
+    """A step's scalar to minimise and its named parts, detached, for the log."""
+
+    total: torch.Tensor
+    parts: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """A way of learning.
+
+    `networks` are trained and checkpointed. The loop replaces each by its compiled or distributed form before the
+    first step, so `step` calls `self.networks[i]` and keeps no other reference. `predictor` is the plain network that
+    is validated, kept as snapshots and used for predictions. `state_dict` holds what else a resumed run needs.
+    """
+
+    networks: list[nn.Module]
+
+    def step(self, batch: Batch, progress: Progress) -> Losses:
+        """The losses of one batch, under the loop's precision."""
+        ...
+
+    def after_step(self, progress: Progress) -> None:
+        """Called when the optimiser has moved the weights."""
+        ...
+
+    def predictor(self) -> nn.Module:
+        """The network whose predictions count."""
+        ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """State beside the networks' own."""
+        ...
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Restore `state_dict`."""
+        ...

@@ -1,0 +1,271 @@
+"""The run directory: layout, lock, provenance, resume.
+
+Everything that one command leaves for another lies here:
+
+    config.yaml       the settled configuration          fold0/ …       one FoldDirectory a fold
+    provenance.json   data, versions, device, commit     oof.npy        out-of-fold probabilities (uint8)
+    folds.csv         the fold of every labelled tile    oof.csv        the tiles of oof.npy, row by row
+    results.json      every figure reported              tensorboard/   events
+"""
+
+import csv
+import fcntl
+import io
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semisalt.config import Config, differences, dump_config, load_config
+from semisalt.errors import UserError
+from semisalt.files import write_json, write_text
+
+_PACKAGES = (
+    "semisalt",
+    "torch",
+    "torchvision",
+    "timm",
+    "segmentation-models-pytorch",
+    "albumentations",
+    "opencv-python-headless",
+    "numpy",
+    "scipy",
+    "accelerate",
+)
+
+
+@dataclass(frozen=True)
+class FoldDirectory:
+    """The files of one fold's training."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Resume state."""
+        return self.path / "last.ckpt"
+
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the snapshots' weights (safetensors)."""
+        return self.path / "snapshots"
+
+    @property
+    def averaged(self) -> Path:
+        """The snapshots' averaged weights with batch-norm statistics of their own."""
+        return self.path / "averaged.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line, one line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def probabilities(self) -> Path:
+        """Probabilities on the fold's validation tiles, uint8 [n, H, W]."""
+        return self.path / "oof.npy"
+
+    @property
+    def tile_scores(self) -> Path:
+        """The score of every validation tile at 0.5, by each way of combining snapshots."""
+        return self.path / "tiles.csv"
+
+    @property
+    def result(self) -> Path:
+        """Written last: a fold is finished when this exists."""
+        return self.path / "result.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run directory; `create` or `resume` it to write, `open` it to read."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, provenance: dict[str, Any]) -> "RunDirectory":
+        """Start a new run.
+
+        Raises:
+            UserError: the directory already holds a run.
+        """
+        if (path / "config.yaml").exists():
+            raise UserError(f"{path} already holds a run: add --resume to go on with it, or choose another --run")
+        write_json(path / "provenance.json", provenance)
+        # Last: its existence says that the run was begun.
+        write_text(path / "config.yaml", dump_config(config))
+        return cls(path)
+
+    @classmethod
+    def resume(cls, path: Path, requested: Config | None, fingerprint: str) -> "RunDirectory":
+        """Go on with a run.
+
+        Raises:
+            UserError: there is no run, or it was made with another configuration or other data.
+        """
+        run = cls.open(path)
+        problems = differences(requested, run.config) if requested else []
+        if run.provenance["data"] != fingerprint:
+            problems.append(f"data: fingerprint {run.provenance['data']} in the run, {fingerprint} given")
+        if problems:
+            raise UserError(f"{path} cannot be resumed, it was made differently:\n  " + "\n  ".join(problems))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Open a run for reading. Raises UserError where there is none."""
+        if not (path / "config.yaml").exists():
+            raise UserError(f"{path} is not a run: it has no config.yaml")
+        return cls(path)
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.path / "config.yaml")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return _read_json(self.path / "provenance.json")
+
+    @property
+    def channels(self) -> dict[str, Any]:
+        """What the run's networks see: arguments of `data.channels.Channels`."""
+        kept = self.provenance["channels"]
+        depth_range = kept["depth_range"]
+        return {**kept, "shape": tuple(kept["shape"]), "depth_range": tuple(depth_range) if depth_range else None}
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """results.json. Raises UserError while no fold is finished."""
+        path = self.path / "results.json"
+        if not path.exists():
+            raise UserError(f"{self.path} has no results yet: no fold of it is finished; go on with --resume")
+        return _read_json(path)
+
+    def source(self) -> Path:
+        """Where the run's data came from. Raises UserError where that is gone."""
+        path = Path(self.provenance["source"])
+        if not path.exists():
+            raise UserError(f"{path}, the data of {self.path}, is not there any more: give it by --data")
+        return path
+
+    def fold(self, index: int) -> FoldDirectory:
+        return FoldDirectory(self.path / f"fold{index}")
+
+    def finished_folds(self) -> list[int]:
+        """Folds with a result, ascending."""
+        return [k for k in range(self.config.data.folds) if self.fold(k).result.exists()]
+
+    def fold_result(self, index: int) -> dict[str, Any]:
+        """A finished fold's result.json."""
+        return _read_json(self.fold(index).result)
+
+    @property
+    def unlabelled(self) -> Path:
+        """Folder of each fold's own probabilities on the unlabelled tiles, fold0.npy …, uint8 [n, H, W]."""
+        return self.path / "unlabelled"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for writing.
+
+        Raises:
+            UserError: another process holds it; its host and pid are named.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "another process"
+                raise UserError(f"{self.path} is in use by {holder}") from None
+            handle.truncate(0)
+            handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
+            handle.flush()
+            yield
+
+
+def find_run(name: str, root: Path = Path("runs")) -> Path:
+    """The directory that a user means by `name`: a path as it is, a bare name under `root`."""
+    given = Path(name)
+    return given if given.is_absolute() or len(given.parts) > 1 or (given / "config.yaml").exists() else root / name
+
+
+def collect_provenance(fingerprint: str, source: Path, seed: int, device: torch.device) -> dict[str, Any]:
+    """What a run was made from and on: data, versions, device, seed, commit."""
+    return {
+        "data": fingerprint,
+        "source": str(source.resolve()),
+        "seed": seed,
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a small table atomically."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a table written by `write_csv`."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return value
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in _lines(Path("/proc/cpuinfo"))
+            if line.startswith("model name")
+        ),
+        "processor unknown",
+    )
+    return f"{device.type}: {model}"
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that is running, marked where it has changes; None for an installed wheel."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(  # noqa: S603
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() or None

@@ -1,0 +1,75 @@
+"""The supervised baseline as one job: settle, train the folds, evaluate."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import nn
+
+from semisalt.config import Config
+from semisalt.data.channels import Channels
+from semisalt.data.tiles import Survey
+from semisalt.errors import UserError
+from semisalt.inference.evaluate import evaluate
+from semisalt.methods.supervised import Supervised
+from semisalt.run import RunDirectory, collect_provenance
+from semisalt.training.build import channels_of
+from semisalt.training.crossval import train_folds
+from semisalt.training.settle import settle
+
+
+def run_baseline(
+    path: Path,
+    survey: Survey,
+    config: Config | None,
+    *,
+    folds: Sequence[int] | None,
+    resume: bool,
+    announce: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train the supervised baseline in the run directory `path`; returns the content of results.json.
+
+    Args:
+        path: the run directory; new, or with `resume` one that was begun.
+        survey: the tiles.
+        config: the recipe; None, with `resume`: the run's own.
+        folds: which folds to train; None: all.
+        resume: go on with a run that was begun.
+        announce: told what was chosen, a line at a time.
+
+    Raises:
+        UserError: see RunDirectory.create and .resume, settle, and Trainer.fit.
+    """
+    accelerator = Accelerator(mixed_precision="no")  # the loop casts by itself, in the measured precision
+    with RunDirectory(path).lock() if accelerator.is_main_process else nullcontext():
+        if resume:
+            run = RunDirectory.resume(path, config, survey.fingerprint)
+        else:
+            run = _begin(path, survey, config or Config(), accelerator, announce)
+        wanted = list(range(run.config.data.folds)) if folds is None else list(folds)
+        if not set(wanted) <= set(range(run.config.data.folds)):
+            raise UserError(f"--folds {wanted}: the folds are 0 to {run.config.data.folds - 1}")
+        train_folds(run, survey, wanted, _supervised, accelerator)
+        return evaluate(run, survey.labelled) if accelerator.is_main_process else {}
+
+
+def _begin(
+    path: Path, survey: Survey, config: Config, accelerator: Accelerator, announce: Callable[[str], None]
+) -> RunDirectory:
+    """Create the run on rank 0; the other processes read what it settled."""
+    if accelerator.is_main_process:
+        settled = settle(config, survey, accelerator.device)
+        for reason in settled.reasons:
+            announce(reason)
+        provenance = collect_provenance(survey.fingerprint, survey.source, config.seed, accelerator.device)
+        provenance["channels"] = asdict(channels_of(settled.config, survey))
+        RunDirectory.create(path, settled.config, provenance)
+    accelerator.wait_for_everyone()
+    return RunDirectory.open(path)
+
+
+def _supervised(network: nn.Module, channels: Channels, config: Config) -> Supervised:
+    return Supervised(network, channels, config.loss)

@@ -1,0 +1,178 @@
+"""Cross-validation: which tiles each fold learns from, its training, and its out-of-fold predictions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from semisalt.config import Config
+from semisalt.data.batches import batches
+from semisalt.data.channels import Channels
+from semisalt.data.folds import keep_labels, stratified_folds
+from semisalt.data.tiles import Survey, TileSet
+from semisalt.files import write_array, write_json
+from semisalt.methods import Method
+from semisalt.metrics import bootstrap, precision
+from semisalt.models import SaltUNet
+from semisalt.run import FoldDirectory, RunDirectory, write_csv
+from semisalt.training.build import build_network, channels_of, predictor_of
+from semisalt.training.fit import Trainer
+from semisalt.training.log import TrainingLog
+from semisalt.training.snapshots import average_weights, load_weights, save_weights, vote_weights
+
+MethodBuilder = Callable[[nn.Module, Channels, Config], Method]
+
+# Batches that re-estimate the batch-norm statistics of averaged weights; more change nothing measurable.
+_NORM_BATCHES = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """The labelled tiles without blank ones, the fold each is validation of, and which labels may be used."""
+
+    tiles: TileSet
+    folds: NDArray[np.int64]
+    kept: NDArray[np.bool_]
+
+    def train(self, fold: int) -> TileSet:
+        """Tiles that `fold` learns from: kept labels of the other folds."""
+        return self.tiles.subset(self.kept & (self.folds != fold))
+
+    def validation(self, fold: int) -> TileSet:
+        """Tiles that `fold` never sees: the same ones at every label fraction."""
+        return self.tiles.subset(self.folds == fold)
+
+
+def divide(survey: Survey, config: Config) -> Division:
+    """Deal the labelled tiles into folds, stratified by coverage and depth; blank tiles are left out."""
+    tiles = survey.labelled.subset(~survey.labelled.blank)
+    folds = stratified_folds(tiles.coverage, tiles.depths, config.data.folds, config.seed)
+    kept = keep_labels(tiles.coverage, tiles.depths, folds, config.data.label_fraction, config.seed)
+    return Division(tiles, folds, kept)
+
+
+def train_folds(
+    run: RunDirectory,
+    survey: Survey,
+    folds: Sequence[int],
+    build_method: MethodBuilder,
+    accelerator: Accelerator,
+) -> None:
+    """Train the given folds that are not finished yet, each from its last checkpoint where it has one."""
+    config = run.config
+    division = divide(survey, config)
+    if accelerator.is_main_process:
+        rows = zip(division.tiles.ids, division.folds.tolist(), division.kept.astype(int).tolist(), strict=True)
+        write_csv(run.path / "folds.csv", ("id", "fold", "label_used"), list(rows))
+    for fold in folds:
+        if not run.fold(fold).result.exists():
+            _train_fold(run, fold, division, channels_of(config, survey), build_method, accelerator)
+        accelerator.wait_for_everyone()
+
+
+def _train_fold(
+    run: RunDirectory,
+    fold: int,
+    division: Division,
+    channels: Channels,
+    build_method: MethodBuilder,
+    accelerator: Accelerator,
+) -> None:
+    config, folder = run.config, run.fold(fold)
+    resumed = folder.checkpoint.exists()
+    # A resumed network's weights come from its checkpoint, so that its pretrained ones need not be at hand.
+    torch.manual_seed(config.seed * 1000 + fold)
+    network = build_network(config, channels, weights="none" if resumed else None)
+    trainer = Trainer(
+        build_method(network, channels, config),
+        division.train(fold),
+        division.validation(fold),
+        config,
+        predictor_of(config, channels, accelerator.device),
+        folder,
+        accelerator,
+    )
+    if accelerator.is_main_process:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    if resumed:
+        trainer.load()
+    log = TrainingLog(
+        folder.metrics,
+        run.path / "tensorboard" / f"fold{fold}",
+        f"fold {fold}",
+        enabled=accelerator.is_main_process,
+        resumed_step=trainer.position.step,
+    )
+    with log:
+        trainer.fit(log)
+        log.say("predicting its validation tiles")
+        _finish_fold(trainer, folder, network)
+
+
+def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> None:
+    """Predict the validation tiles by each way of combining snapshots, and write the fold's result last.
+
+    A function of the snapshots alone, so that a fold killed here finishes the same.
+    """
+    config, validation = trainer.config, trainer.validation
+    assert validation.masks is not None  # noqa: S101  # validation tiles are labelled
+    maps = {
+        "last": _vote(trainer, network, trainer.snapshots.files()[-1:]),
+        "predictions": _vote(trainer, network, trainer.snapshots.files()),
+        "weights": _averaged(trainer, folder, network),
+    }
+    if not trainer.accelerator.is_main_process:
+        return
+    scores = {way: precision(values > 127, validation.masks) for way, values in maps.items()}
+    write_array(folder.probabilities, maps[config.snapshots.combine])
+    rows = zip(validation.ids, validation.coverage.tolist(), *(s.tolist() for s in scores.values()), strict=True)
+    write_csv(folder.tile_scores, ("id", "coverage", *scores), list(rows))
+    position = trainer.position
+    result = {
+        "tiles": len(validation),
+        "training_tiles": len(trainer.train),
+        "epochs": position.epoch,
+        "steps": position.step,
+        "seconds": round(position.seconds, 1),
+        "best_epoch": position.best_epoch,
+        "snapshots": trainer.snapshots.state(),
+        "precision_at_half": {way: vars(bootstrap(values)) for way, values in scores.items()},
+    }
+    write_json(folder.result, result)
+
+
+def _vote(trainer: Trainer, network: SaltUNet, files: Sequence[Path]) -> NDArray[np.uint8]:
+    """Mean of the snapshots' predictions, the newest heaviest."""
+    weights = vote_weights(len(files), trainer.config.snapshots.decay)
+    total = np.zeros((len(trainer.validation), *trainer.validation.shape), np.float32)
+    for file, weight in zip(files, weights, strict=True):
+        load_weights(file, network)
+        total += np.float32(weight) * trainer.predict(network, trainer.validation)
+    return np.rint(total).astype(np.uint8)
+
+
+def _averaged(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> NDArray[np.uint8]:
+    """Predictions of the averaged weights, which are written for later use."""
+    files = trainer.snapshots.files()
+    network.load_state_dict(average_weights(files, trainer.config.snapshots.decay))
+    if len(files) > 1:
+        _estimate_norms(trainer, network)
+    if trainer.accelerator.is_main_process:
+        save_weights(folder.averaged, network)
+    return trainer.predict(network, trainer.validation)
+
+
+def _estimate_norms(trainer: Trainer, network: SaltUNet) -> None:
+    """Estimate batch-norm statistics on augmented training tiles; every process on the same ones."""
+    plan = replace(trainer.plan, rank=0, world=1)
+    stream = batches(trainer.train, plan, trainer.config.augment, epochs=1)
+    device, channels = trainer.predictor.device, trainer.predictor.channels
+    moved = (batch.to(device) for batch in islice(stream, _NORM_BATCHES))
+    update_bn((channels(batch.images, batch.depths) for batch in moved), network)
