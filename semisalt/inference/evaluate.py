@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semisalt.config import Config
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_array, write_json
