@@ -72,8 +72,7 @@ def data_check(
     if as_json:
         print(json.dumps(asdict(description), indent=2))
     else:
-        for table in description_tables(description):
-            _console.print(table)
+        _console.print(description_tables(description))
 
 
 @data_app.command("synth")
@@ -135,8 +134,7 @@ def baseline(
     from semisalt.config import load_config
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
-    from semisalt.report.board import log_run
-    from semisalt.report.maps import oof_overview
+    from semisalt.report.finish import report_run
     from semisalt.report.tables import results_table
     from semisalt.run import RunDirectory, find_run
     from semisalt.training.baseline import run_baseline
@@ -156,9 +154,7 @@ def baseline(
     run_baseline(path, survey, recipe, folds=wanted, resume=resume, announce=_console.print)
     if _rank() == 0:
         finished = RunDirectory.open(path)
-        log_run(finished)
-        picture = path / "oof.png"
-        oof_overview(finished, survey.labelled, picture)
+        picture = report_run(finished, survey.labelled)
         _console.print(results_table(finished))
         _console.print(f"pictures: {picture}\ncurves: tensorboard --logdir {path.parent}")
 
@@ -193,7 +189,7 @@ def predict(
     prediction = predict_tiles(directory, tiles, cache, _device(), _console.print)
     write_maps(target, tiles.ids, prediction.probabilities, prediction.masks)
     picture = target / "overview.png"
-    overview(tiles, prediction.probabilities, prediction.masks, picture)
+    overview(directory, tiles, prediction.probabilities, prediction.masks, picture)
     _console.print(f"{len(tiles)} tiles: {target}/probability, {target}/mask\npicture: {picture}")
 
 
@@ -270,4 +266,5 @@ def _rank() -> int:
 def _device() -> "torch.device":
     from accelerate import PartialState
 
-    return PartialState().device
+    device: torch.device = PartialState().device
+    return device

@@ -7,17 +7,26 @@ names the nearest key. `auto` values are settled once, before a run starts, and 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from semisalt.errors import UserError
 from semisalt.losses import LOSSES
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -102,6 +111,12 @@ class CyclicConfig(_Section):
     peak: float = Field(3e-4, gt=0)
     step_size: int = Field(1500, ge=1, description="Steps from base to peak")
 
+    @model_validator(mode="after")
+    def _rises(self) -> "CyclicConfig":
+        if self.base > self.peak:
+            raise ValueError(f"base {self.base} is above peak {self.peak}")
+        return self
+
 
 class CosineConfig(_Section):
     """Cosine cycles with warm restarts (Loshchilov & Hutter 2017), a linear warm-up before the first."""
@@ -109,8 +124,14 @@ class CosineConfig(_Section):
     kind: Literal["cosine"] = "cosine"
     peak: float = Field(1e-3, gt=0)
     floor: float = Field(1e-6, ge=0)
-    cycles: tuple[int, ...] = Field((), description="Epochs of each cycle; empty: one cycle over all epochs")
+    cycles: tuple[PositiveInt, ...] = Field((), description="Epochs of each cycle; empty: one cycle over all epochs")
     warmup_epochs: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _falls(self) -> "CosineConfig":
+        if self.floor > self.peak:
+            raise ValueError(f"floor {self.floor} is above peak {self.peak}")
+        return self
 
 
 class SnapshotConfig(_Section):
@@ -131,7 +152,7 @@ class TrainingConfig(_Section):
     batch: int = Field(20, ge=2, description="Tiles a step, over all processes together")
     patience: int | None = Field(60, ge=1, description="Epochs without a new best before a fold stops")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: a short measured probe")
-    compile: bool = Field(False, description="torch.compile, worth its start-up on a GPU")
+    compile: Literal["auto"] | bool = Field(False, description="torch.compile; auto: on a GPU, where it pays")
     ema_decay: float | None = Field(None, gt=0, lt=1, description="Validate and keep an EMA of the weights")
     validate_every: int = Field(1, ge=1, description="Epochs between validations; the last is always validated")
     checkpoint_minutes: float = Field(5.0, gt=0, description="Resume state is also saved within an epoch")
@@ -141,16 +162,17 @@ class TrainingConfig(_Section):
 class InferenceConfig(_Section):
     flip: bool = Field(True, description="Average with the prediction of the mirrored tile")
     batch: int = Field(64, ge=1)
-    thresholds: tuple[float, ...] = tuple(round(0.30 + 0.02 * i, 2) for i in range(21))
-    min_salts: tuple[int, ...] = (0, 10, 20, 40, 80)
-    min_holes: tuple[int, ...] = (0, 20, 60)
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = tuple(round(0.30 + 0.02 * i, 2) for i in range(21))
+    min_salts: tuple[NonNegativeInt, ...] = (0, 10, 20, 40, 80)
+    min_holes: tuple[NonNegativeInt, ...] = (0, 20, 60)
 
-    @field_validator("thresholds")
+    @field_validator("thresholds", "min_salts", "min_holes")
     @classmethod
-    def _in_range(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
-        if not thresholds or not all(0 < t < 1 for t in thresholds):
-            raise ValueError("thresholds lie strictly between 0 and 1")
-        return thresholds
+    def _rising(cls, axis: tuple[float, ...]) -> tuple[float, ...]:
+        # The grid search asks for it, hours later.
+        if not axis or list(axis) != sorted(set(axis)):
+            raise ValueError(f"values must rise from one to the next, and there must be one at least; got {axis}")
+        return axis
 
 
 class Config(_Section):
@@ -168,14 +190,18 @@ class Config(_Section):
     snapshots: SnapshotConfig = SnapshotConfig()
     inference: InferenceConfig = InferenceConfig()
 
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _kind(cls, schedule: Any) -> Any:
+        """A schedule that does not name its kind is of the default one."""
+        return {"kind": "triangular2", **schedule} if isinstance(schedule, Mapping) else schedule
+
     @model_validator(mode="after")
     def _cycles_fit(self) -> "Config":
         if isinstance(self.schedule, CosineConfig) and self.schedule.cycles:
             total = sum(self.schedule.cycles)
             if total != self.training.epochs:
-                raise ValueError(
-                    f"schedule.cycles add up to {total} epochs, training.epochs is {self.training.epochs}"
-                )
+                raise ValueError(f"schedule.cycles add up to {total} epochs, training.epochs is {self.training.epochs}")
         return self
 
 
@@ -216,6 +242,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: cannot read the configuration (it is not UTF-8 text)") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {error}") from None
     if tree is None:
@@ -236,15 +264,17 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise UserError(f"--set {override}: '{parent}' is a value, not a table")
         node = child
-    node[leaf] = yaml.safe_load(text)
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: '{text}' is not a YAML value") from None
 
 
 def _explain(problem: Mapping[str, Any]) -> str:
     location = [str(part) for part in problem["loc"] if part not in ("triangular2", "cosine")]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        # The nearest of all dotted keys, so that a key in the wrong table is found, too.
-        return f"unknown key '{key}'{_nearest(key, known_keys())}"
+        return f"unknown key '{key}'{_nearest_key(key, is_table=isinstance(problem['input'], Mapping))}"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
@@ -255,13 +285,24 @@ def known_keys() -> list[str]:
     """All dotted keys of the configuration, those of both schedules included."""
     keys: list[str] = []
     for name, field in Config.model_fields.items():
-        sections = [CyclicConfig, CosineConfig] if name == "schedule" else [field.annotation]
+        sections: list[Any] = [CyclicConfig, CosineConfig] if name == "schedule" else [field.annotation]
         for section in sections:
-            if isinstance(section, type) and issubclass(section, BaseModel):
+            if isinstance(section, type) and issubclass(section, _Section):
                 keys += [f"{name}.{key}" for key in section.model_fields]
             else:
                 keys.append(name)
     return list(dict.fromkeys(keys))
+
+
+def _nearest_key(key: str, *, is_table: bool) -> str:
+    """The nearest table, or the nearest dotted key: one of the same name in another table first."""
+    if is_table:
+        return _nearest(key, list(Config.model_fields))
+    known = known_keys()
+    if key in known:
+        return ": it belongs to another schedule.kind"
+    namesakes = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
+    return _nearest(key, namesakes or known)
 
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:

@@ -29,6 +29,12 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files in `folder` that a killed process left. Only while nobody else writes there."""
+    for leftover in folder.glob(".*.tmp*"):
+        leftover.unlink()
+
+
 def write_bytes(path: Path, payload: bytes) -> None:
     """Write `payload` atomically."""
     with atomic(path) as temporary:

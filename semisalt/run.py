@@ -26,7 +26,7 @@ import torch
 
 from semisalt.config import Config, differences, dump_config, load_config
 from semisalt.errors import UserError
-from semisalt.files import write_json, write_text
+from semisalt.files import remove_leftovers, write_json, write_text
 
 _PACKAGES = (
     "semisalt",
@@ -174,7 +174,7 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for writing.
+        """Hold the run for writing, and remove what a killed holder left half-written.
 
         Raises:
             UserError: another process holds it; its host and pid are named.
@@ -190,6 +190,10 @@ class RunDirectory:
             handle.truncate(0)
             handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
             handle.flush()
+            # A loader's process would hold the lock on after its parent was killed, and a resume would be refused.
+            os.register_at_fork(after_in_child=handle.close)
+            for folder in (self.path, *self.path.glob("fold*")):
+                remove_leftovers(folder)
             yield
 
 
@@ -205,7 +209,7 @@ def collect_provenance(fingerprint: str, source: Path, seed: int, device: torch.
         "data": fingerprint,
         "source": str(source.resolve()),
         "seed": seed,
-        "device": _device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "commit": _commit(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
@@ -237,15 +241,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in _lines(Path("/proc/cpuinfo"))
-            if line.startswith("model name")
-        ),
+        (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
         "processor unknown",
     )
     return f"{device.type}: {model}"

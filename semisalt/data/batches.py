@@ -1,5 +1,6 @@
 """Batches of augmented tiles: which tiles when (a pure function of seed, epoch and step), and their delivery."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from semisalt.config import AugmentConfig
 from semisalt.data.augment import random_view, sample_seed
 from semisalt.data.tiles import TileSet
+from semisalt.errors import UserError
 
 Key = tuple[int, int]  # epoch, index of the tile
 
@@ -47,6 +49,9 @@ class Plan:
 
     An epoch's tiles are dealt over its steps in parts that differ by one tile at most, so that no last batch is too
     small for batch normalisation and no tile is dropped; each step's tiles are dealt over the processes likewise.
+
+    Raises:
+        UserError: a process would get fewer than two tiles a step.
     """
 
     tiles: int
@@ -56,14 +61,21 @@ class Plan:
     world: int = 1
 
     def __post_init__(self) -> None:
+        if min(self.tiles, self.batch) < self._least:
+            raise UserError(
+                f"{self.tiles} training tiles in batches of {self.batch} are too few: "
+                f"{self.world} process(es) need {self._least} a step"
+            )
+
+    @property
+    def _least(self) -> int:
         # One tile alone would have no batch statistics.
-        if self.tiles < 2 * self.world:
-            raise ValueError(f"{self.tiles} training tiles are too few for {self.world} process(es)")
+        return 2 * self.world
 
     @property
     def steps(self) -> int:
         """Steps in an epoch."""
-        return max(1, round(self.tiles / self.batch))
+        return min(max(1, round(self.tiles / self.batch)), self.tiles // self._least)
 
     def share(self, local: int, step: int) -> float:
         """Weight of a process's mean loss over `local` tiles, so that the mean over processes is that over tiles."""
@@ -140,12 +152,16 @@ def batches(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin,
-        worker_init_fn=_single_thread,
+        worker_init_fn=_quiet_worker,
+        # The tiles stay where they are: a fork shares them, any other start would copy them.
+        multiprocessing_context="fork" if workers else None,
     )
     return iter(loader)
 
 
-def _single_thread(_: int) -> None:
+def _quiet_worker(_: int) -> None:
+    # A signal to the whole process group is for the loop to answer: it saves, then ends its workers.
+    os.setpgrp()
     # A worker that spreads over all cores takes them from the training step.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from torch import nn
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_json
-from semisalt.inference.predict import Predictor
+from semisalt.inference.predict import Predictor, quantise
 from semisalt.run import RunDirectory
 from semisalt.training.snapshots import load_weights, vote_weights
 
@@ -76,8 +76,9 @@ def _predict_fold(
     if same and file.exists():
         return
     if not same:
-        # Of other tiles or weights: gone before the note says otherwise.
+        # Of other tiles or weights: both gone before the new note claims what lies here.
         file.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     done = int(state.get("done", 0)) if same and partial.exists() else 0
     shape = (len(tiles), *tiles.shape)
@@ -100,7 +101,7 @@ def _vote(
     for path, weight in voters:
         load_weights(path, network)
         total[seen] += np.float32(weight) * predictor(network, tiles.subset(seen))
-    return np.rint(total * 255).astype(np.uint8)
+    return quantise(total)
 
 
 def _voters(run: RunDirectory, fold: int) -> list[tuple[Path, float]]:
@@ -114,9 +115,10 @@ def _voters(run: RunDirectory, fold: int) -> list[tuple[Path, float]]:
 
 def _key(tiles: TileSet, weights: Sequence[Path]) -> str:
     """What a prediction depends on: the tiles and the weights."""
-    digest = hashlib.sha256()
-    digest.update("\n".join(tiles.ids).encode())
+    digest = hashlib.sha256(f"{tiles.images.shape}\n".encode() + "\n".join(tiles.ids).encode())
     digest.update(tiles.images.tobytes())
+    if tiles.depths is not None:
+        digest.update(tiles.depths.tobytes())
     for path in weights:
         digest.update(path.read_bytes())
     return digest.hexdigest()

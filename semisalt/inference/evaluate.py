@@ -28,9 +28,7 @@ def evaluate(run: RunDirectory, labelled: TileSet) -> dict[str, Any]:
     write_csv(run.path / "oof.csv", ("id", "fold"), list(zip(tiles.ids, fold_of.tolist(), strict=True)))
     assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
     inference = run.config.inference
-    grid = tabulate(
-        probabilities, tiles.masks, inference.thresholds, inference.min_salts, inference.min_holes
-    )
+    grid = tabulate(probabilities, tiles.masks, inference.thresholds, inference.min_salts, inference.min_holes)
     search = grid.search()
     fitted = grid.cross_fitted(_groups(fold_of))
     results = {

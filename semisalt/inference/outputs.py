@@ -31,9 +31,7 @@ class Prediction:
     masks: NDArray[np.uint8]
 
 
-def predict(
-    run: RunDirectory, tiles: TileSet, folder: Path, device: torch.device, announce: Announce
-) -> Prediction:
+def predict(run: RunDirectory, tiles: TileSet, folder: Path, device: torch.device, announce: Announce) -> Prediction:
     """Predict tiles with all finished folds of a run; each fold's own probabilities are kept in `folder`.
 
     Raises:
@@ -59,9 +57,7 @@ def predict(
 def unlabelled_of(run: RunDirectory, survey: Survey) -> TileSet:
     """The unlabelled tiles that a run works with: all of them, or its deterministic sample."""
     config = run.config
-    return survey.unlabelled.subset(
-        sample_indices(len(survey.unlabelled), config.data.unlabelled_limit, config.seed)
-    )
+    return survey.unlabelled.subset(sample_indices(len(survey.unlabelled), config.data.unlabelled_limit, config.seed))
 
 
 def submit(run: RunDirectory, survey: Survey, device: torch.device, announce: Announce) -> Path:

@@ -49,5 +49,7 @@ class Predictor:
 
 
 def quantise(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Round to the nearest of 0, 1/255, … 1, kept as uint8."""
+    """Round to the nearest of 0, 1/255, … 1, kept as uint8. Raises FloatingPointError for NaN."""
+    if not np.isfinite(probabilities).all():
+        raise FloatingPointError("probabilities that are not finite")
     return np.rint(probabilities * 255).astype(np.uint8)

@@ -11,7 +11,7 @@ from segmentation_models_pytorch.encoders import get_encoder, get_encoder_names
 from torch import Tensor, nn
 
 from semisalt.errors import UserError
-from semisalt.models.attention import SCSE
+from semisalt.models.attention import SCSE, quicken_squeezes
 from semisalt.models.hypercolumn import Hypercolumn
 from semisalt.models.stem import PROBE_SIZE, Layout, Stem, change_stem, layout
 from semisalt.models.weights import load_into, read_weights
@@ -175,6 +175,7 @@ def build_unet(
         ValueError: the stem does not suit the encoder, or the number of decoder widths is not five.
     """
     made = make_encoder(encoder, in_channels)
+    quicken_squeezes(made)
     state = read_weights(encoder, weights)
     stock = layout(made, in_channels)
     change_stem(made, stem, stock)

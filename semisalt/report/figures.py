@@ -20,9 +20,9 @@ FAINT: Color = (222, 222, 222)
 MARKS: tuple[Color, ...] = ((0, 114, 178), (213, 94, 0), (0, 158, 115))
 
 GAP = 10  # px between tiles
-LINE = 18  # px a line of text
+LINE = 21  # px a line of text
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_SIZE = 0.42  # of OpenCV's font: capitals 9 px high
+_SIZE = 0.5  # of OpenCV's font: capitals some 11 px high
 
 
 def outlined(
@@ -86,48 +86,61 @@ def sheet(
     rows = max(1, -(-len(tiles) // columns))
     page = _page(top + rows * (height + LINE + GAP), GAP + columns * (width + GAP))
     room = _legend(page, legend)
-    _write(page, title, (GAP, GAP + 12), room - 2 * GAP, bold=True)
+    _write(page, title, (GAP, GAP + 12), room - 2 * GAP)
     if not tiles:
         _write(page, "no tiles", (GAP, top + 12), width)
     for index, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         row, column = divmod(index, columns)
         y, x = top + row * (height + LINE + GAP), GAP + column * (width + GAP)
         page[y : y + height, x : x + width] = tile
-        _write(page, caption, (x, y + height + 14), width)
+        _write(page, caption, (x, y + height + 16), width)
     return page
+
+
+def stack(pages: Sequence[Picture]) -> Picture:
+    """Pictures one under the other; narrower ones are filled up with white at the right."""
+    width = max(page.shape[1] for page in pages)
+    filled = [_page(page.shape[0], width) for page in pages]
+    for whole, page in zip(filled, pages, strict=True):
+        whole[:, : page.shape[1]] = page
+    return np.vstack(filled)
 
 
 def curve(
     thresholds: NDArray[np.float64],
     scores: NDArray[np.float64],
     marks: Mapping[str, tuple[float, float]],
-    size: tuple[int, int] = (380, 600),
+    name: str = "mean precision",
+    size: tuple[int, int] = (400, 640),
 ) -> Picture:
-    """The score over the threshold (`[T]` each), with marked points.
+    """The score over the threshold (`[T]` each), with marked points; the names stand above the plot.
 
     Args:
         thresholds, scores: rising thresholds and their scores.
-        marks: name → (threshold, score), at most three; the names and scores stand above the plot.
+        marks: name → (threshold, score), at most three.
+        name: what the line is.
         size: height and width of the picture in pixels.
 
     Raises:
-        ValueError: no thresholds, or not as many scores.
+        ValueError: no thresholds, not as many scores, or too many marks.
     """
-    if len(thresholds) == 0 or len(thresholds) != len(scores):
-        raise ValueError(f"a curve needs a score for each threshold; got {len(thresholds)} and {len(scores)}")
+    if len(thresholds) == 0 or len(thresholds) != len(scores) or len(marks) > len(MARKS):
+        raise ValueError(f"{len(thresholds)} thresholds, {len(scores)} scores, {len(marks)} marks: not drawable")
     page = _page(*size)
-    top = GAP + len(marks) * LINE + GAP
-    frame = (62, top, size[1] - 2 * GAP, size[0] - 48)  # left, top, right, bottom
+    top = GAP + (1 + len(marks)) * LINE + GAP
+    frame = (62, top, size[1] - 2 * GAP, size[0] - 58)  # left, top, right, bottom
     points = np.array([*zip(thresholds, scores, strict=True), *marks.values()])
     x_range, y_range = _padded(points[:, 0], 0.02), _padded(points[:, 1], 0.08)
     _axes(page, frame, x_range, y_range)
     line = [_place(x, y, frame, x_range, y_range) for x, y in zip(thresholds, scores, strict=True)]
     cv2.polylines(page, [np.array(line, np.int32)], isClosed=False, color=INK, thickness=2, lineType=cv2.LINE_AA)
-    for row, ((name, (x, y)), color) in enumerate(zip(marks.items(), MARKS, strict=False)):
+    cv2.line(page, (frame[0], GAP + 7), (frame[0] + 14, GAP + 7), INK, 2)
+    _write(page, name, (frame[0] + 22, GAP + 12), frame[2] - frame[0] - 22)
+    for row, ((mark, (x, y)), color) in enumerate(zip(marks.items(), MARKS, strict=False), start=1):
         cv2.circle(page, _place(x, y, frame, x_range, y_range), 6, color, -1, cv2.LINE_AA)
         baseline = GAP + 12 + row * LINE
-        cv2.circle(page, (frame[0] + 6, baseline - 5), 6, color, -1, cv2.LINE_AA)
-        _write(page, f"{name}: {y:.4f}", (frame[0] + 20, baseline), frame[2] - frame[0] - 20)
+        cv2.circle(page, (frame[0] + 7, baseline - 5), 6, color, -1, cv2.LINE_AA)
+        _write(page, f"{mark}: {y:.4f}", (frame[0] + 22, baseline), frame[2] - frame[0] - 22)
     return page
 
 
@@ -142,11 +155,11 @@ def _page(height: int, width: int) -> Picture:
 
 def _legend(page: Picture, names: Sequence[str]) -> int:
     """Explain the outlines at the right of the heading; returns where it begins."""
-    x = page.shape[1] - GAP
+    x: int = page.shape[1] - GAP
     for name in reversed(names):
         x -= _width(name)
         _write(page, name, (x, GAP + 12), _width(name))
-        cv2.rectangle(page, (x - 28, GAP + 6), (x - 8, GAP + 9), {"truth": TRUTH, "prediction": PREDICTION}[name], -1)
+        cv2.rectangle(page, (x - 28, GAP + 5), (x - 8, GAP + 8), {"truth": TRUTH, "prediction": PREDICTION}[name], -1)
         x -= 28 + 2 * GAP
     return x
 
@@ -200,15 +213,15 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(k * step, f"{k * step:.{digits}f}") for k in range(first, last + 1)]
 
 
-def _write(page: Picture, text: str, at: tuple[int, int], room: int, *, bold: bool = False) -> None:
+def _write(page: Picture, text: str, at: tuple[int, int], room: int) -> None:
     """Write from the baseline's left end, at most `room` pixels wide."""
-    plain = _plain(text)
-    if _width(plain) > room:
-        while plain and _width(plain + "..") > room:
-            plain = plain[:-1]
-        plain += ".."
-    for shift in range(2 if bold else 1):
-        cv2.putText(page, plain, (at[0] + shift, at[1]), _FONT, _SIZE, INK, 1, cv2.LINE_AA)
+    shown = _plain(text)
+    if _width(shown) > room:
+        while shown and _width(shown + "..") > room:
+            shown = shown[:-1]
+        shown = f"{shown}.." if shown else ""
+    if shown:
+        cv2.putText(page, shown, at, _FONT, _SIZE, INK, 1, cv2.LINE_AA)
 
 
 def _width(text: str) -> int:

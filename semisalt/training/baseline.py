@@ -44,14 +44,16 @@ def run_baseline(
         UserError: see RunDirectory.create and .resume, settle, and Trainer.fit.
     """
     accelerator = Accelerator(mixed_precision="no")  # the loop casts by itself, in the measured precision
+    # Checked before anything is written.
+    planned = RunDirectory.open(path).config if resume else config or Config()
+    wanted = list(range(planned.data.folds)) if folds is None else list(folds)
+    if not set(wanted) <= set(range(planned.data.folds)):
+        raise UserError(f"--folds {wanted}: the folds are 0 to {planned.data.folds - 1}")
     with RunDirectory(path).lock() if accelerator.is_main_process else nullcontext():
         if resume:
             run = RunDirectory.resume(path, config, survey.fingerprint)
         else:
-            run = _begin(path, survey, config or Config(), accelerator, announce)
-        wanted = list(range(run.config.data.folds)) if folds is None else list(folds)
-        if not set(wanted) <= set(range(run.config.data.folds)):
-            raise UserError(f"--folds {wanted}: the folds are 0 to {run.config.data.folds - 1}")
+            run = _begin(path, survey, planned, accelerator, announce)
         train_folds(run, survey, wanted, _supervised, accelerator)
         return evaluate(run, survey.labelled) if accelerator.is_main_process else {}
 

@@ -18,9 +18,7 @@ def channels_of(config: Config, survey: Survey) -> Channels:
     """
     if config.channels.depth is True and survey.depth_range is None:
         raise UserError(f"channels.depth is true, but {survey.source} has no depths: set it to false or auto")
-    return Channels(
-        survey.labelled.shape, survey.depth_range if config.channels.depth else None, config.channels.ramp
-    )
+    return Channels(survey.labelled.shape, survey.depth_range if config.channels.depth else None, config.channels.ramp)
 
 
 def build_network(config: Config, channels: Channels, *, weights: str | None = None) -> SaltUNet:
@@ -49,6 +47,4 @@ def predictor_of(config: Config, channels: Channels, device: torch.device) -> Pr
     """How networks of a settled configuration predict. Raises ValueError while the precision is `auto`."""
     if config.training.precision == "auto":
         raise ValueError("the configuration is not settled: training.precision is 'auto'")
-    return Predictor(
-        channels, device, config.training.precision, config.inference.batch, config.inference.flip
-    )
+    return Predictor(channels, device, config.training.precision, config.inference.batch, config.inference.flip)

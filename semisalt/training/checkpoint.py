@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote, onto the CPU, with weights_only=True.
 
     Raises:
-        UserError: there is no checkpoint, or its content does not match its sha256.
+        UserError: there is no checkpoint, its content does not match its sha256, or it holds more than plain state.
     """
     if not path.exists():
         raise UserError(f"{path}: no checkpoint to resume from")
     header, _, payload = path.read_bytes().partition(b"\n")
     if header != _MAGIC + hashlib.sha256(payload).hexdigest().encode():
         raise UserError(f"{path}: damaged (its sha256 does not match); remove it to train this fold anew")
-    state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: not a checkpoint of semisalt")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path}: not a checkpoint of semisalt: {error}") from None
     return state

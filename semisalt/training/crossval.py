@@ -112,6 +112,7 @@ def _train_fold(
     )
     with log:
         trainer.fit(log)
+        accelerator.wait_for_everyone()  # rank 0 has written the snapshots that all read now
         log.say("predicting its validation tiles")
         _finish_fold(trainer, folder, network)
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import NoReturn, cast
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from semisalt.precision import autocast
 from semisalt.run import FoldDirectory
 from semisalt.training.checkpoint import load_checkpoint, save_checkpoint
 from semisalt.training.log import TrainingLog
-from semisalt.training.meter import LossMeter, LossNotFinite
+from semisalt.training.meter import LossMeter, LossNotFiniteError
 from semisalt.training.schedules import build_schedule
 from semisalt.training.snapshots import Snapshots
 from semisalt.training.stop import StopRequest, on_sigterm
@@ -80,24 +81,18 @@ class Trainer:
         self.plan = Plan(
             len(train), config.training.batch, config.seed, accelerator.process_index, accelerator.num_processes
         )
-        self.schedule = build_schedule(
-            config.schedule, epochs=config.training.epochs, steps_per_epoch=self.plan.steps
-        )
+        self.schedule = build_schedule(config.schedule, epochs=config.training.epochs, steps_per_epoch=self.plan.steps)
         planned = config.training.epochs * self.plan.steps
         self.total_steps = min(planned, config.training.max_steps or planned)
-        self.snapshots = Snapshots(
-            folder.snapshots, keep=config.snapshots.keep, select=config.snapshots.select
-        )
+        self.snapshots = Snapshots(folder.snapshots, keep=config.snapshots.keep, select=config.snapshots.select)
         self.position = Position()
         self.meter = LossMeter()
-        self.plain = _prepare(method, accelerator, compiled=config.training.compile)
+        self.plain = _prepare(method, accelerator, compiled=config.training.compile is True)
         self.parameters = [parameter for network in self.plain for parameter in network.parameters()]
         self.optimiser = _optimiser(config.optimiser, self.parameters)
         decay = config.training.ema_decay
         # Its warm-up is min(1 − 1/(t + 1), decay): the average forgets where the training began.
-        self.ema = (
-            ModelEmaV3(method.predictor(), decay=decay, use_warmup=True, warmup_power=1.0) if decay else None
-        )
+        self.ema = ModelEmaV3(method.predictor(), decay=decay, use_warmup=True, warmup_power=1.0) if decay else None
 
     @property
     def judged(self) -> nn.Module:
@@ -154,12 +149,19 @@ class Trainer:
         position.step_in_epoch += 1
 
     def validate(self) -> float:
-        """Mean precision at 0.5 over the validation tiles; every process predicts its share and knows the result."""
+        """Mean precision at 0.5 over the validation tiles; every process predicts its share and knows the result.
+
+        Raises:
+            UserError: the network predicts NaN, which is no score.
+        """
         if self.accelerator.num_processes > 1:
             # Without SyncBatchNorm every process has statistics of its own tiles; those of rank 0 are the run's.
             for buffer in self.judged.buffers():
                 buffer.copy_(broadcast(buffer))
-        probabilities = self.predict(self.judged, self.validation)
+        try:
+            probabilities = self.predict(self.judged, self.validation)
+        except FloatingPointError:
+            raise self._not_finite(f"the predictions after epoch {self.position.epoch} are") from None
         assert self.validation.masks is not None  # noqa: S101  # validation tiles are labelled
         return float(precision(probabilities > 127, self.validation.masks).mean())
 
@@ -173,14 +175,18 @@ class Trainer:
         padded = np.zeros((len(parts[0]), *tiles.shape), np.uint8)
         padded[: len(mine)] = mine
         gathered = self.accelerator.gather(torch.from_numpy(padded).to(self.accelerator.device)).cpu().numpy()
-        return np.concatenate(
-            [gathered[i * len(padded) :][: len(part)] for i, part in enumerate(parts)]
-        )
+        return np.concatenate([gathered[i * len(padded) :][: len(part)] for i, part in enumerate(parts)])
 
     def save(self) -> None:
-        """Write the checkpoint (rank 0 only), then remove the snapshots that it no longer lists."""
+        """Write the checkpoint (rank 0 only), then remove the snapshots that it no longer lists.
+
+        Raises:
+            UserError: a weight is not finite; the checkpoint before it stays.
+        """
         if not self.accelerator.is_main_process:
             return
+        if not torch.stack([parameter.isfinite().all() for parameter in self.parameters]).all():
+            raise self._not_finite(f"the weights after step {self.position.step - 1} are")
         state = {
             "position": asdict(self.position),
             "networks": [network.state_dict() for network in self.plain],
@@ -227,9 +233,7 @@ class Trainer:
             position.seconds = before + time.monotonic() - begin
             if self._agree(stop.asked, looking):
                 self._look()
-                self.save()
-                log.say(f"stopped by SIGTERM at step {position.step}; go on with --resume")
-                raise SystemExit(143)
+                self._leave(log)
             if looking and time.monotonic() - saved > 60 * self.config.training.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
@@ -237,7 +241,14 @@ class Trainer:
         record = self._close_epoch()
         position.seconds = before + time.monotonic() - begin
         log.epoch({**record, "seconds": position.seconds}, position.best)
+        if self._agree(stop.asked, True):
+            self._leave(log)
         self.save()
+
+    def _leave(self, log: TrainingLog) -> NoReturn:
+        self.save()
+        log.say(f"stopped by SIGTERM at step {self.position.step}; go on with --resume")
+        raise SystemExit(143)
 
     def _close_epoch(self) -> dict[str, float | int]:
         """Validate, keep a snapshot, decide whether to go on; returns the epoch's record."""
@@ -247,8 +258,8 @@ class Trainer:
             mean = self.accelerator.reduce(value / self.meter.steps, reduction="mean")
             record[f"loss/{name}"] = float(mean)
         record["lr"] = self.schedule(position.step - 1)
-        last = position.epoch + 1 == training.epochs or position.step >= self.total_steps
-        if last or (position.epoch + 1) % training.validate_every == 0:
+        position.done = position.epoch + 1 == training.epochs or position.step >= self.total_steps
+        if position.done or (position.epoch + 1) % training.validate_every == 0:
             score = record["score"] = self.validate()
             new_best = score > position.best
             self.snapshots.consider(
@@ -256,8 +267,8 @@ class Trainer:
             )
             if new_best:
                 position.best, position.best_epoch = score, position.epoch
-        patience = training.patience
-        position.done = last or (patience is not None and position.epoch - position.best_epoch >= patience)
+            if training.patience is not None and position.epoch - position.best_epoch >= training.patience:
+                position.done = True
         position.epoch += 1
         position.step_in_epoch = 0
         self.meter.clear()
@@ -266,14 +277,15 @@ class Trainer:
     def _look(self) -> None:
         try:
             self.meter.look()
-        except LossNotFinite as bad:
+        except LossNotFiniteError as bad:
             ids = ", ".join(self.train.ids[index] for index in bad.indices)
-            where = self.folder.checkpoint
-            kept = f"last good checkpoint: {where}" if where.exists() else "no checkpoint was written yet"
-            raise UserError(
-                f"the loss of step {bad.step} (epoch {self.position.epoch}) is not finite; tiles: {ids}; {kept}; "
-                "a lower schedule.peak or optimiser.clip_norm may help"
-            ) from None
+            where = f"step {bad.step} (epoch {self.position.epoch}; tiles {ids})"
+            raise self._not_finite(f"the loss of {where} is") from None
+
+    def _not_finite(self, what: str) -> UserError:
+        checkpoint = self.folder.checkpoint
+        kept = f"last good checkpoint: {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
+        return UserError(f"{what} not finite; {kept}; a lower schedule.peak or optimiser.clip_norm may help")
 
     def _agree(self, asked: bool, looking: bool) -> bool:
         """Whether to stop. Several processes leave at the same step, or the others would wait for ever."""
@@ -290,12 +302,12 @@ def _prepare(method: Method, accelerator: Accelerator, *, compiled: bool) -> lis
     plain = []
     for index, network in enumerate(method.networks):
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         network.to(accelerator.device)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        network.to(memory_format=torch.channels_last)
         plain.append(network)
         wrapped: nn.Module = accelerator.prepare_model(network)
-        method.networks[index] = torch.compile(wrapped) if compiled else wrapped  # type: ignore[assignment]
+        method.networks[index] = cast(nn.Module, torch.compile(wrapped)) if compiled else wrapped
     return plain
 
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from semisalt.files import write_text
+
 
 class TrainingLog:
     """The log of one fold; a process that does not write (`enabled` false) keeps silent.
@@ -21,7 +23,7 @@ class TrainingLog:
         self.console = Console(quiet=not enabled)
         if enabled:
             # Later events belong to steps that a killed process made and that are made again now.
-            self.writer = SummaryWriter(str(events), purge_step=resumed_step + 1 if resumed_step else None)
+            self.writer = SummaryWriter(str(events), purge_step=resumed_step + 1)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -77,7 +79,7 @@ class TrainingLog:
         if not self.enabled or not self.metrics.exists():
             return
         kept = [record for record in read_metrics(self.metrics) if record["epoch"] < epoch]
-        self.metrics.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        write_text(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

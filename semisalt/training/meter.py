@@ -7,7 +7,7 @@ import torch
 from semisalt.methods import Losses
 
 
-class LossNotFinite(Exception):
+class LossNotFiniteError(Exception):
     """A step's loss was NaN or infinite."""
 
     def __init__(self, step: int, indices: list[int]) -> None:
@@ -36,14 +36,14 @@ class LossMeter:
         """Wait for the steps since the last look.
 
         Raises:
-            LossNotFinite: names the first step whose loss is not finite, and its tiles.
+            LossNotFiniteError: names the first step whose loss is not finite, and its tiles.
         """
         if not self._unseen:
             return
         finite = torch.isfinite(torch.stack([total for _, total, _ in self._unseen])).tolist()
         for good, (step, _, indices) in zip(finite, self._unseen, strict=True):
             if not good:
-                raise LossNotFinite(step, indices.tolist())
+                raise LossNotFiniteError(step, indices.tolist())
         self._unseen.clear()
 
     def clear(self) -> None:

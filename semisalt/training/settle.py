@@ -23,7 +23,7 @@ class Settled:
 
 
 def settle(config: Config, survey: Survey, device: torch.device) -> Settled:
-    """Choose depth (where the survey has any) and precision (by a measured probe of this network on this device)."""
+    """Choose depth (where the survey has any), precision (by a probe of this network on this device), compilation."""
     reasons = []
     if config.channels.depth == "auto":
         known = survey.depth_range is not None
@@ -33,13 +33,17 @@ def settle(config: Config, survey: Survey, device: torch.device) -> Settled:
         choice = probe(config, channels_of(config, survey), device)
         reasons.append(f"precision {choice.precision}: {choice.reason}")
         config = _with(config, "training", precision=choice.precision)
+    if config.training.compile == "auto":
+        on_gpu = device.type == "cuda"
+        reasons.append(f"torch.compile {'on: this is a GPU' if on_gpu else 'off: this is no GPU'}")
+        config = _with(config, "training", compile=on_gpu)
     return Settled(config, tuple(reasons))
 
 
 def probe(config: Config, channels: Channels, device: torch.device) -> Choice:
     """Time the configured network in both precisions on a few empty tiles."""
     network = build_network(config, channels, weights="none").to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    network.to(memory_format=torch.channels_last)
     images = torch.zeros((_PROBE_TILES, *channels.shape), dtype=torch.uint8, device=device)
     return choose_precision(network, channels(images, torch.zeros(_PROBE_TILES, device=device)))
 

@@ -83,8 +83,7 @@ def average_weights(files: Sequence[Path], decay: float) -> dict[str, torch.Tens
         for name, tensor in load_file(file).items():
             total[name] += weight * tensor.double()
     return {
-        name: total[name].to(tensor.dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in newest.items()
+        name: total[name].to(tensor.dtype) if tensor.is_floating_point() else tensor for name, tensor in newest.items()
     }
 
 

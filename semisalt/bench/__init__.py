@@ -1,0 +1,88 @@
+"""How fast this machine trains and predicts with a configuration, and how far that is from what it could do."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from semisalt.bench.arithmetic import matmul, matmul_size, step_flops
+from semisalt.bench.report import BenchReport, Subject, summarise
+from semisalt.bench.report import bench_table as bench_table
+from semisalt.bench.timing import interleaved
+from semisalt.bench.workload import (
+    bare_steps,
+    loader,
+    loader_batches,
+    loop_step,
+    lovasz,
+    make_trainer,
+    prediction,
+    random_survey,
+)
+from semisalt.config import Config
+from semisalt.precision import Precision
+from semisalt.run import device_name
+from semisalt.training.settle import settle
+
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+
+
+def bench(config: Config, *, device: torch.device, seconds: float, announce: Callable[[str], None]) -> BenchReport:
+    """Measure a configuration on random tiles of 101×101; neither data nor weights are needed.
+
+    Everything is measured in turn, round after round, until `seconds` are over. A slow network takes longer, since
+    there are three rounds at least. Precision `auto` is settled by the usual probe beforehand.
+
+    Args:
+        config: the recipe; its encoder gets random weights.
+        device: where to measure.
+        seconds: how long, warm-up included.
+        announce: told what is going on, a line at a time.
+
+    Raises:
+        UserError: the configuration's network cannot be built.
+    """
+    survey = random_survey(config)
+    settled = settle(config, survey, device)
+    for reason in settled.reasons:
+        announce(reason)
+    sides: dict[str, int] = {}
+    matmuls = {}
+    for precision in _PRECISIONS:
+        sides[precision] = matmul_size(precision, device)
+        matmuls[f"matmul {precision}"] = matmul(sides[precision], precision, device)
+    with TemporaryDirectory() as folder:
+        trainer = make_trainer(settled.config, survey, device, Path(folder))
+        network = trainer.method.predictor()
+        bare, eager, shape = bare_steps(trainer)
+        predict, predicted = prediction(trainer, bare)
+        loss, loss_name = lovasz(trainer)
+        workers = list(dict.fromkeys((config.data.workers, 0)))
+        subject = Subject(
+            device=device_name(device),
+            threads=torch.get_num_threads(),
+            load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+            encoder=config.model.encoder,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            input=shape,
+            precision=trainer.predictor.precision,
+            reasons=settled.reasons,
+            flops=step_flops(network, shape),
+            lovasz=loss_name,
+            mirrored=config.inference.flip,
+            predicted=predicted,
+            loaded={count: loader_batches(count) * shape[0] for count in workers},
+            sides=sides,
+        )
+        actions = {
+            "step": loop_step(trainer),
+            "bare": bare,
+            "eager": eager,
+            "predict": predict,
+            "lovasz": loss,
+            **{f"loader {count}": loader(trainer, count) for count in workers},
+            **matmuls,
+        }
+        return summarise(subject, interleaved(actions, seconds=seconds, device=device, announce=announce))

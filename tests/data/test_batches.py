@@ -1,0 +1,151 @@
+import os
+import signal
+from collections import deque
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semisalt.config import AugmentConfig
+from semisalt.data.augment import random_view, sample_seed
+from semisalt.data.batches import Batch, Plan, batches
+from semisalt.data.tiles import TileSet
+from semisalt.errors import UserError
+from tests.tiny import tiny_tiles
+
+AUGMENT = AugmentConfig()
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> list[Plan]:
+    """The plans of all processes of a training."""
+    world = draw(st.integers(1, 4))
+    tiles = draw(st.integers(2 * world, 300))
+    batch = draw(st.integers(2 * world, 64))
+    seed = draw(st.integers(0, 1000))
+    return [Plan(tiles, batch, seed, rank, world) for rank in range(world)]
+
+
+@given(plans(), st.integers(0, 500))
+def test_every_tile_once_an_epoch(ranks: list[Plan], epoch: int) -> None:
+    plan = ranks[0]
+    dealt = [list(rank.local_batches(epoch)) for rank in ranks]
+    assert all(len(steps) == plan.steps for steps in dealt)
+    assert sorted(int(tile) for steps in dealt for part in steps for tile in part) == list(range(plan.tiles))
+    # No process has a step of fewer than two tiles, which batch normalisation could not use.
+    assert min(len(part) for steps in dealt for part in steps) >= 2
+    sizes = [sum(len(steps[at]) for steps in dealt) for at in range(plan.steps)]
+    assert max(sizes) - min(sizes) <= 1
+    # Batches have the size asked for, as nearly as whole steps allow.
+    assert plan.tiles / plan.batch - plan.steps < 1 or plan.steps == plan.tiles // (2 * plan.world)
+
+
+@given(plans(), st.integers(0, 9))
+def test_shares_weigh_every_tile_alike(ranks: list[Plan], epoch: int) -> None:
+    """The mean over processes of share · local mean is the mean over the step's tiles."""
+    losses = np.random.default_rng(epoch).normal(size=ranks[0].tiles)
+    dealt = [list(rank.local_batches(epoch)) for rank in ranks]
+    for step in range(ranks[0].steps):
+        parts = [steps[step] for steps in dealt]
+        whole = losses[np.concatenate(parts)].mean()
+        shared = [plan.share(len(part), step) * losses[part].mean() for plan, part in zip(ranks, parts, strict=True)]
+        assert np.mean(shared) == pytest.approx(whole, rel=1e-12, abs=1e-12)
+
+
+@given(plans(), st.data())
+def test_order_depends_on_seed_and_epoch(ranks: list[Plan], data: st.DataObject) -> None:
+    plan = ranks[-1]
+    start = data.draw(st.integers(0, plan.steps))
+    whole = list(plan.local_batches(3))
+    for tail, expected in zip(plan.local_batches(3, start), whole[start:], strict=True):
+        np.testing.assert_array_equal(tail, expected)
+    if plan.tiles > 12 and plan.world == 1:
+        other = Plan(plan.tiles, plan.batch, plan.seed + 1)
+        assert not np.array_equal(np.concatenate(whole), np.concatenate(list(plan.local_batches(4))))
+        assert not np.array_equal(np.concatenate(whole), np.concatenate(list(other.local_batches(3))))
+
+
+@pytest.mark.parametrize(("tiles", "batch", "world"), [(1, 8, 1), (7, 8, 4), (100, 3, 2), (0, 8, 1)])
+def test_too_few_tiles_a_step_are_refused(tiles: int, batch: int, world: int) -> None:
+    with pytest.raises(UserError, match="too few"):
+        Plan(tiles, batch, 0, 0, world)
+
+
+def as_bytes(batch: Batch) -> tuple[bytes, ...]:
+    assert batch.depths is not None
+    return tuple(part.numpy().tobytes() for part in (batch.images, batch.masks, batch.depths, batch.indices))
+
+
+@pytest.fixture(scope="module")
+def tiles() -> TileSet:
+    return tiny_tiles(22)
+
+
+def test_batches_hold_the_views_of_their_tiles(tiles: TileSet) -> None:
+    plan = Plan(22, 5, seed=4)
+    view = random_view(AUGMENT)
+    stream = batches(tiles, plan, AUGMENT, epochs=2)
+    assert tiles.masks is not None
+    assert tiles.depths is not None
+    seen = list(stream)
+    assert len(seen) == 2 * plan.steps
+    for at, batch in enumerate(seen):
+        epoch = at // plan.steps
+        for row, index in enumerate(batch.indices.tolist()):
+            image, mask = view(tiles.images[index], tiles.masks[index], sample_seed(4, epoch, index))
+            np.testing.assert_array_equal(batch.images[row].numpy(), image)
+            np.testing.assert_array_equal(batch.masks[row].numpy(), mask)
+            assert batch.depths is not None
+            assert batch.depths[row].item() == tiles.depths[index]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_the_batches(tiles: TileSet, workers: int) -> None:
+    plan = Plan(22, 5, seed=4)
+    alone = [as_bytes(batch) for batch in batches(tiles, plan, AUGMENT, epochs=3)]
+    helped = [as_bytes(batch) for batch in batches(tiles, plan, AUGMENT, epochs=3, workers=workers)]
+    assert helped == alone
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(0, 3), (1, 0), (1, 2), (1, 4), (2, 0)])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_starting_within_gives_the_same_tail(tiles: TileSet, epoch: int, step: int, workers: int) -> None:
+    plan = Plan(22, 5, seed=4)
+    whole = [as_bytes(batch) for batch in batches(tiles, plan, AUGMENT, epochs=2)]
+    assert plan.steps == 4
+    tail = [
+        as_bytes(batch) for batch in batches(tiles, plan, AUGMENT, epochs=2, epoch=epoch, step=step, workers=workers)
+    ]
+    assert tail == whole[epoch * 4 + step :]
+
+
+def test_tiles_without_depths_and_without_masks(tiles: TileSet) -> None:
+    plan = Plan(22, 5, seed=4)
+    shallow = TileSet(tiles.ids, tiles.images, tiles.masks, None)
+    assert next(batches(shallow, plan, AUGMENT, epochs=1)).depths is None
+    with pytest.raises(ValueError, match="need masks"):
+        batches(TileSet(tiles.ids, tiles.images, None, None), plan, AUGMENT, epochs=1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_worker_that_dies_is_an_error_not_a_hang(tiles: TileSet) -> None:
+    stream = batches(tiles, Plan(22, 5, seed=4), AUGMENT, epochs=200, workers=1)
+    next(stream)
+    (worker,) = stream._workers  # type: ignore[attr-defined]
+    assert os.getpgid(worker.pid) != os.getpgid(0)  # a signal to this group does not reach it
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises((RuntimeError, EOFError, OSError)):  # what the loader was reading decides
+        deque(islice(stream, 1000), maxlen=0)
+
+
+def test_batch_moves_whole() -> None:
+    batch = Batch(torch.zeros(2, 4, 4), torch.ones(2, 4, 4), torch.ones(2), torch.arange(2))
+    moved = batch.to(torch.device("meta"))
+    assert moved.depths is not None
+    parts = (moved.images, moved.masks, moved.depths, moved.indices)
+    assert {part.device.type for part in parts} == {"meta"}
+    assert batch.to(torch.device("cpu")) is batch
+    assert Batch(batch.images, batch.masks, None, batch.indices).to(torch.device("meta")).depths is None

@@ -1,0 +1,152 @@
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from semisalt.config import Config, load_config
+from semisalt.errors import UserError
+from semisalt.run import RunDirectory, collect_provenance, find_run, read_csv, write_csv
+
+
+def provenance(data: str = "f" * 64) -> dict[str, object]:
+    return {"data": data, "source": "somewhere", "seed": 0}
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from semisalt.run import RunDirectory
+with RunDirectory(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_second_process_is_refused_with_host_and_pid(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        refused = pytest.raises(UserError, match=f"in use by pid {holder.pid} on {socket.gethostname()}")
+        with refused, RunDirectory(tmp_path).lock():
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    with RunDirectory(tmp_path).lock():  # a dead process holds nothing
+        assert f"pid {os.getpid()}" in (tmp_path / ".lock").read_text()
+
+
+def _hold_with_child(path: Path) -> None:
+    with RunDirectory(path).lock():
+        if os.fork() == 0:
+            time.sleep(8)  # as a loader's process, which outlives a killed parent for seconds
+            os._exit(0)
+        (path / "ready").touch()
+        time.sleep(60)
+
+
+def test_lock_dies_with_the_process_though_its_children_live(tmp_path: Path) -> None:
+    holder = multiprocessing.get_context("fork").Process(target=_hold_with_child, args=(tmp_path,))
+    holder.start()
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    holder.kill()
+    holder.join()
+    assert holder.exitcode == -signal.SIGKILL
+    with RunDirectory(tmp_path).lock():
+        pass
+
+
+def test_lock_can_be_taken_again_after_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), RunDirectory(tmp_path).lock():
+        raise RuntimeError
+    with RunDirectory(tmp_path).lock():
+        pass
+
+
+def test_create_writes_a_run_and_refuses_an_existing_one(tmp_path: Path) -> None:
+    config = load_config(None, ["training.epochs=3"])
+    run = RunDirectory.create(tmp_path / "a", config, provenance())
+    assert run.config == config
+    assert RunDirectory.open(tmp_path / "a").provenance == provenance()
+    with pytest.raises(UserError, match="already holds a run: add --resume"):
+        RunDirectory.create(tmp_path / "a", Config(), provenance())
+    assert run.config == config
+
+
+def test_resume_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run"):
+        RunDirectory.resume(tmp_path, None, "f" * 64)
+
+
+def test_resume_shows_what_differs(tmp_path: Path) -> None:
+    stored = load_config(None, ["channels.depth=true", "training.precision=bf16"])
+    RunDirectory.create(tmp_path, stored, provenance())
+    assert RunDirectory.resume(tmp_path, Config(), "f" * 64).config == stored
+    assert RunDirectory.resume(tmp_path, None, "f" * 64).config == stored
+    with pytest.raises(UserError) as caught:
+        RunDirectory.resume(tmp_path, load_config(None, ["training.batch=4", "seed=3"]), "0" * 64)
+    text = str(caught.value)
+    assert "training.batch: 20 in the run, 4 asked for" in text
+    assert "seed: 0 in the run, 3 asked for" in text
+    assert f"fingerprint {'f' * 64} in the run, {'0' * 64} given" in text
+    assert "precision" not in text
+
+
+def test_results_are_missed_politely(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, Config(), provenance())
+    with pytest.raises(UserError, match="no results yet"):
+        _ = run.results
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        _ = run.results
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(UserError, match="expected a JSON object"):
+        _ = run.results
+
+
+def test_finished_folds_are_those_with_a_result(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, Config(), provenance())
+    for fold in (3, 1):
+        run.fold(fold).path.mkdir()
+        run.fold(fold).result.write_text('{"tiles": 5}')
+    run.fold(2).path.mkdir()
+    run.fold(2).checkpoint.touch()
+    assert run.finished_folds() == [1, 3]
+    assert run.fold_result(3) == {"tiles": 5}
+
+
+def test_find_run_takes_a_bare_name_under_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_run("a") == Path("runs/a")
+    assert find_run("x/a") == Path("x/a")
+    assert find_run(str(tmp_path)) == tmp_path
+    RunDirectory.create(Path("a"), Config(), provenance())
+    assert find_run("a") == Path("a")
+
+
+def test_provenance_says_what_a_run_was_made_from() -> None:
+    found = collect_provenance("abc", Path("tiles"), 7, torch.device("cpu"))
+    assert found["data"] == "abc"
+    assert found["source"] == str(Path.cwd() / "tiles")
+    assert found["seed"] == 7
+    assert found["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert found["device"].startswith("cpu: ")
+
+
+def test_csv_round_trip(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", ("id", "fold"), [("a,b", 1), ('q"', 2), ("ü\n", 3)])
+    assert read_csv(tmp_path / "a.csv") == [
+        {"id": "a,b", "fold": "1"},
+        {"id": 'q"', "fold": "2"},
+        {"id": "ü\n", "fold": "3"},
+    ]
