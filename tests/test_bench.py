@@ -7,6 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from semisalt.bench import arithmetic, bench, bench_table, timing, workload
 from semisalt.bench.arithmetic import matmul, matmul_size, step_flops
@@ -180,9 +181,10 @@ def test_a_bare_step_trains_its_own_copy_alone() -> None:
     optimiser = torch.optim.Adam(network.parameters(), lr=0.1)
     before = [parameter.clone() for parameter in network.parameters()]
     seen = []
-    optimiser.register_step_post_hook(lambda moved, *_: seen.append(moved))
     action = workload.bare_step(network, optimiser, torch.randn(4, 2, 8, 8), "fp32", "NCHW")
+    hook = register_optimizer_step_post_hook(lambda moved, *_: seen.append(moved))
     action.run()
+    hook.remove()
     assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
     moved = [parameter for copied in seen for group in copied.param_groups for parameter in group["params"]]
     assert len(moved) == len(before)

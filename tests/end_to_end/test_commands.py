@@ -125,7 +125,7 @@ def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: 
         assert "Traceback" not in done.stderr
 
 
-def test_bad_tiles_are_all_named_before_training(semisalt: Command, survey_path: Path, tmp_path: Path) -> None:
+def test_bad_tiles_are_all_named_before_training(semisalt: Command, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     (bad / "images").mkdir(parents=True)
     (bad / "masks").mkdir()
