@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from semisalt.errors import UserError
+from semisalt.memory import keep_freed_memory
 
 if TYPE_CHECKING:  # the help texts must not wait for torch
     import torch
@@ -48,6 +49,7 @@ def main() -> None:
     if _rank() > 0:
         _console.quiet = True
     warnings.showwarning = lambda message, *_rest, **_named: print(f"warning: {message}", file=sys.stderr)
+    keep_freed_memory()
     try:
         app()
     except UserError as error:

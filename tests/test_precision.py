@@ -18,10 +18,17 @@ def small() -> nn.Sequential:
 )
 def test_bf16_must_gain_five_percent(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float, chosen: str) -> None:
     seconds = {"fp32": fp32, "bf16": bf16}
-    monkeypatch.setattr(module, "_median_step", lambda _network, _inputs, name, _repeats: seconds[name])
+    monkeypatch.setattr(module, "_step_seconds", lambda _network, _inputs, name: seconds[name])
     choice = choose_precision(small(), torch.zeros(2, 1, 8, 8))
     assert choice.precision == chosen
     assert f"{fp32 / bf16:.2f}" in choice.reason
+
+
+def test_probe_is_not_misled_by_a_busy_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first pair is the warm-up; later one run of each precision is disturbed.
+    seconds = {"fp32": iter([9.0, 1.0, 5.0, 1.0]), "bf16": iter([9.0, 0.5, 0.5, 7.0])}
+    monkeypatch.setattr(module, "_step_seconds", lambda _network, _inputs, name: next(seconds[name]))
+    assert "2.00×" in choose_precision(small(), torch.zeros(2, 1, 8, 8), repeats=3).reason
 
 
 def test_probe_leaves_no_trace_on_the_network() -> None:

@@ -21,13 +21,14 @@ from semisalt.training.log import TrainingLog
 
 
 def tiny_tiles(count: int, seed: int = 0, shape: tuple[int, int] = (32, 32), name: str = "t") -> TileSet:
-    """Noise with a bright layer below a random row, which is the salt; the third tile is blank, the second empty."""
+    """Noise with a bright layer below a random row, which is the salt; a fifth are empty, the third is blank."""
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 120, (count, *shape), dtype=np.uint8)
     masks = np.zeros((count, *shape), np.uint8)
     for tile in range(count):
         masks[tile, generator.integers(4, shape[0]) :] = 1
-    masks[1:3] = 0
+    masks[1::5] = 0
+    masks[2] = 0
     images += masks * np.uint8(110)
     images[2] = 0
     depths = generator.uniform(50, 900, count).astype(np.float32)

@@ -44,6 +44,7 @@ def bench(config: Config, *, device: torch.device, seconds: float, announce: Cal
     Raises:
         UserError: the configuration's network cannot be built.
     """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     survey = random_survey(config)
     settled = settle(config, survey, device)
     for reason in settled.reasons:
@@ -63,7 +64,7 @@ def bench(config: Config, *, device: torch.device, seconds: float, announce: Cal
         subject = Subject(
             device=device_name(device),
             threads=torch.get_num_threads(),
-            load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+            load=load,
             encoder=config.model.encoder,
             parameters=sum(parameter.numel() for parameter in network.parameters()),
             input=shape,

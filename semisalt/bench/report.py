@@ -121,11 +121,11 @@ def bench_table(report: BenchReport) -> RenderableType:
     batch, *shape = subject.input
     heading = Text(
         f"{subject.encoder}, {subject.parameters / 1e6:.1f} M parameters, {subject.precision}, "
-        f"batch {batch} of {'×'.join(map(str, shape))}\n{subject.device}, {subject.threads} threads"
+        f"batch {batch} of {'×'.join(map(str, shape))}\n{subject.device}, torch threads: {subject.threads}"
     )
     if subject.load is not None and subject.load > subject.threads / 2:
         heading.append(
-            f"\nwarning: the machine was busy before this began (load {subject.load:.1f}); it can do better",
+            f"\nwarning: busy before this began (load {subject.load:.1f}); alone, the machine does better",
             style="yellow",
         )
     table = Table(

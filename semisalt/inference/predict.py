@@ -42,9 +42,9 @@ class Predictor:
 
     def _probabilities(self, network: nn.Module, x: torch.Tensor) -> torch.Tensor:
         with autocast(self.device, self.precision):
-            mean = network(x).float().sigmoid_()
+            mean = network(x).float().sigmoid()
             if self.flip:
-                mean = (mean + network(x.flip(3)).float().sigmoid_().flip(2)) / 2
+                mean = (mean + network(x.flip(3)).float().sigmoid().flip(2)) / 2
         return self.channels.crop(mean)
 
 

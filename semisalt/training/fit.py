@@ -314,4 +314,4 @@ def _prepare(method: Method, accelerator: Accelerator, *, compiled: bool) -> lis
 def _optimiser(config: OptimiserConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
     # The rate of every step is set by the loop.
-    return kind(parameters, lr=0.0, weight_decay=config.weight_decay)
+    return kind(parameters, lr=0.0, weight_decay=config.weight_decay, fused=True)

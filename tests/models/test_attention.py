@@ -3,8 +3,9 @@
 import pytest
 import torch
 from segmentation_models_pytorch.base.modules import SCSEModule
+from segmentation_models_pytorch.encoders import get_encoder
 
-from semisalt.models.attention import SCSE
+from semisalt.models.attention import SCSE, PixelMean, quicken_squeezes
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -57,3 +58,33 @@ def test_narrow_maps_and_order() -> None:
     y = SCSE(4)(x)
     assert y.shape == x.shape
     assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_quick_squeeze_is_the_mean_and_keeps_the_order(memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 5, 7, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    mean = PixelMean()(x)
+    assert mean.shape == (2, 6, 1, 1)
+    for image in range(2):
+        for channel in range(6):
+            values = x[image, channel].flatten().tolist()
+            assert float(mean[image, channel].detach()) == pytest.approx(sum(values) / 35, rel=1e-12)
+    direction = torch.randn(2, 6, 1, 1, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((mean * direction).sum(), x)
+    torch.testing.assert_close(gradient, (direction / 35).expand_as(x).contiguous(), check_stride=False)
+
+
+def test_quickened_encoder_answers_as_before() -> None:
+    torch.manual_seed(0)
+    encoder = get_encoder("se_resnet50", in_channels=1, weights=None).eval()
+    names = list(encoder.state_dict())
+    x = torch.randn(1, 1, 32, 32)
+    with torch.no_grad():
+        before = encoder(x)
+        quicken_squeezes(encoder)
+        after = encoder.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    assert sum(isinstance(module, PixelMean) for module in encoder.modules()) == 3 + 4 + 6 + 3
+    assert list(encoder.state_dict()) == names
+    for first, second in zip(before, after, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
