@@ -12,7 +12,7 @@ from torch import nn
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_json
-from semisalt.inference.predict import Predictor, quantise
+from semisalt.inference.predict import Predictor, quantise, vote
 from semisalt.run import RunDirectory
 from semisalt.training.snapshots import load_weights, vote_weights
 
@@ -58,7 +58,7 @@ def mean_of(files: Sequence[Path]) -> NDArray[np.uint8]:
     out = np.empty(parts[0].shape, np.uint8)
     for start in range(0, len(out), _CHUNK):
         chunk = slice(start, start + _CHUNK)
-        out[chunk] = np.rint(np.mean([part[chunk] for part in parts], axis=0, dtype=np.float32))
+        out[chunk] = vote((part[chunk] for part in parts), [1 / len(parts)] * len(parts))
     return out
 
 
@@ -97,11 +97,16 @@ def _vote(
     tiles: TileSet, voters: Sequence[tuple[Path, float]], network: nn.Module, predictor: Predictor
 ) -> NDArray[np.uint8]:
     seen = np.flatnonzero(~tiles.blank)
-    total = np.zeros((len(tiles), *tiles.shape), np.float32)
-    for path, weight in voters:
+    visible = tiles.subset(seen)
+
+    def speak(path: Path) -> NDArray[np.uint8]:
         load_weights(path, network)
-        total[seen] += np.float32(weight) * predictor(network, tiles.subset(seen))
-    return quantise(total)
+        return quantise(predictor(network, visible))
+
+    out = np.zeros((len(tiles), *tiles.shape), np.uint8)
+    if len(seen):
+        out[seen] = vote((speak(path) for path, _ in voters), [weight for _, weight in voters])
+    return out
 
 
 def _voters(run: RunDirectory, fold: int) -> list[tuple[Path, float]]:

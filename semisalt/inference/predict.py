@@ -1,5 +1,6 @@
 """Probability maps: forward passes with mirrored views, averaged and stored as uint8 (p = value / 255)."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,3 +54,11 @@ def quantise(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
     if not np.isfinite(probabilities).all():
         raise FloatingPointError("probabilities that are not finite")
     return np.rint(probabilities * 255).astype(np.uint8)
+
+
+def vote(maps: Iterable[NDArray[np.uint8]], weights: Sequence[float]) -> NDArray[np.uint8]:
+    """Weighted mean of stored probabilities [N, H, W], rounded once; the maps are taken one at a time."""
+    total: NDArray[np.float32] | float = 0.0
+    for values, weight in zip(maps, weights, strict=True):
+        total = total + np.float32(weight) * values
+    return np.rint(total).astype(np.uint8)

@@ -18,6 +18,7 @@ from semisalt.data.channels import Channels
 from semisalt.data.folds import keep_labels, stratified_folds
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.files import write_array, write_json
+from semisalt.inference.predict import vote
 from semisalt.methods import Method
 from semisalt.metrics import bootstrap, precision
 from semisalt.models import SaltUNet
@@ -150,13 +151,13 @@ def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> 
 
 
 def _vote(trainer: Trainer, network: SaltUNet, files: Sequence[Path]) -> NDArray[np.uint8]:
-    """Mean of the snapshots' predictions, the newest heaviest."""
-    weights = vote_weights(len(files), trainer.config.snapshots.decay)
-    total = np.zeros((len(trainer.validation), *trainer.validation.shape), np.float32)
-    for file, weight in zip(files, weights, strict=True):
+    """The snapshots' votes on the validation tiles, the newest heaviest."""
+
+    def speak(file: Path) -> NDArray[np.uint8]:
         load_weights(file, network)
-        total += np.float32(weight) * trainer.predict(network, trainer.validation)
-    return np.rint(total).astype(np.uint8)
+        return trainer.predict(network, trainer.validation)
+
+    return vote((speak(file) for file in files), vote_weights(len(files), trainer.config.snapshots.decay))
 
 
 def _averaged(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> NDArray[np.uint8]:
