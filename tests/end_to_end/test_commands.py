@@ -146,3 +146,13 @@ def test_data_check_speaks_json(semisalt: Command, survey_path: Path) -> None:
     description = json.loads(semisalt("data", "check", survey_path, "--json").stdout)
     assert (description["labelled"], description["unlabelled"]) == (40, 40)
     assert (description["height"], description["width"]) == (48, 40)
+
+
+def test_doctor_and_bench_report_this_machine(semisalt: Command, tmp_path: Path) -> None:
+    told = semisalt("doctor", "--config", TEST_RECIPE).stdout
+    for word in ("torch", "memory", "precision", "bundled"):
+        assert word in told.lower(), word
+    measured = semisalt("bench", "--config", TEST_RECIPE, "--seconds", "1", "--set", "data.workers=0").stdout
+    for word in ("tiles/s", "matmul", "loop over bare", "%"):
+        assert word in measured.lower(), word
+    assert not (tmp_path / "runs").exists()
