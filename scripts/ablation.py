@@ -24,7 +24,7 @@ VARIANTS: dict[str, list[str]] = {
     "without scSE": ["model.scse_decoder=false"],
     "without hypercolumn": ["model.hypercolumn=false"],
     "BCE only": ["loss.finish={bce: 1.0}"],
-    "elu + 1 for the hinge": ["loss.finish={bce: 0.1, lovasz_elu: 0.9}"],
+    "elu + 1 for the hinge": ["loss.finish={bce: 0.1, lovasz_elu_symmetric: 0.9}"],
     "hinge for the symmetric hinge": ["loss.finish={bce: 0.1, lovasz_hinge: 0.9}"],
 }
 

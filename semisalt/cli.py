@@ -133,6 +133,8 @@ def baseline(
 
     Example: [bold]semisalt baseline --config configs/cpu.yaml --data data/tgs --folds 0[/bold]
     """
+    from accelerate import PartialState
+
     from semisalt.config import load_config
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
@@ -146,17 +148,21 @@ def baseline(
         settings.append(f"data.label_fraction={label_fraction}")
     if unlabelled_limit is not None:
         settings.append(f"data.unlabelled_limit={unlabelled_limit}")
-    # A run that goes on needs no recipe: it has its own. One that is given is compared with it.
-    recipe = None if resume and config is None and not settings else load_config(config, settings)
-    source, sentence = choose_source(data)
-    _console.print(sentence)
-    survey = load_survey(source)
     path = find_run(run or (config.stem if config else "baseline"))
     wanted = _fold_list(folds)
+    # A run that goes on has a recipe and data of its own; what is given is compared with them.
+    begun = RunDirectory.open(path) if resume else None
+    recipe = load_config(begun.path / "config.yaml" if begun and config is None else config, settings)
+    # The first process makes or decodes the tiles, the others find them.
+    with PartialState().main_process_first():
+        source, sentence = choose_source(data or (begun.source() if begun else None))
+        survey = load_survey(source)
+    _console.print(sentence)
     run_baseline(path, survey, recipe, folds=wanted, resume=resume, announce=_console.print)
     if _rank() == 0:
         finished = RunDirectory.open(path)
-        picture = report_run(finished, survey.labelled)
+        with finished.lock():
+            picture = report_run(finished, survey.labelled)
         _console.print(results_table(finished))
         _console.print(f"pictures: {picture}\ncurves: tensorboard --logdir {path.parent}")
 
@@ -168,45 +174,56 @@ def predict(
     data: Annotated[
         Path | None, typer.Option("--data", help="A folder or zip of tiles; without it the run's own data.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where; without it RUN/predictions.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A folder; needed with files or --data, else RUN/predictions.")
+    ] = None,
 ) -> None:
     """Write probability maps and masks of unlabelled tiles, of a data set or of single files.
 
     Example: [bold]semisalt predict cpu[/bold] · [bold]semisalt predict cpu tile1.png tile2.png --out masks[/bold]
     """
     from semisalt.data.read import load_images, load_survey
+    from semisalt.inference.outputs import own_survey, unlabelled_of
     from semisalt.inference.outputs import predict as predict_tiles
-    from semisalt.inference.outputs import unlabelled_of
     from semisalt.report.maps import overview, write_maps
     from semisalt.run import RunDirectory, find_run
 
+    if (files or data is not None) and out is None:
+        raise UserError("--out is missing: RUN/predictions is kept for the run's own data")
+    if files and data is not None:
+        raise UserError("give files or --data, not both")
     directory = RunDirectory.open(find_run(run))
     target = out or directory.path / "predictions"
-    if files:
-        tiles, cache = load_images(files), target / "folds"
-    elif data is not None:
-        tiles, cache = load_survey(data).unlabelled, target / "folds"
-    else:
-        tiles, cache = unlabelled_of(directory, load_survey(directory.source())), directory.unlabelled
-    prediction = predict_tiles(directory, tiles, cache, _device(), _console.print)
-    write_maps(target, tiles.ids, prediction.probabilities, prediction.masks)
-    picture = target / "overview.png"
-    overview(directory, tiles, prediction.probabilities, prediction.masks, picture)
+    with directory.lock():
+        if files:
+            tiles, cache = load_images(files), target / "folds"
+        elif data is not None:
+            tiles, cache = load_survey(data).unlabelled, target / "folds"
+        else:
+            tiles, cache = unlabelled_of(directory, own_survey(directory, None)), directory.unlabelled
+        prediction = predict_tiles(directory, tiles, cache, _device(), _console.print)
+        write_maps(target, tiles.ids, prediction.probabilities, prediction.masks)
+        picture = target / "overview.png"
+        overview(directory, tiles, prediction.probabilities, prediction.masks, picture)
     _console.print(f"{len(tiles)} tiles: {target}/probability, {target}/mask\npicture: {picture}")
 
 
 @app.command()
-def submit(run: RunArgument) -> None:
+def submit(
+    run: RunArgument,
+    data: Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")] = None,
+) -> None:
     """Write a checked submission.csv for all unlabelled tiles of the run's data.
 
     Example: [bold]semisalt submit cpu[/bold]
     """
-    from semisalt.data.read import load_survey
+    from semisalt.inference.outputs import own_survey
     from semisalt.inference.outputs import submit as write_submission
     from semisalt.run import RunDirectory, find_run
 
     directory = RunDirectory.open(find_run(run))
-    path = write_submission(directory, load_survey(directory.source()), _device(), _console.print)
+    with directory.lock():
+        path = write_submission(directory, own_survey(directory, data), _device(), _console.print)
     _console.print(f"submission: {path}")
 
 

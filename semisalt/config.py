@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from semisalt.errors import UserError
-from semisalt.losses import LOSSES
+from semisalt.losses.mix import check_names
 
 
 class _Section(BaseModel):
@@ -83,9 +83,8 @@ class LossConfig(_Section):
     @field_validator("start", "finish")
     @classmethod
     def _known_losses(cls, weights: dict[str, float]) -> dict[str, float]:
+        check_names(weights)
         for name, weight in weights.items():
-            if name not in LOSSES:
-                raise ValueError(f"unknown loss '{name}'{_nearest(name, LOSSES)}")
             if weight < 0:
                 raise ValueError(f"the weight of {name} is negative: {weight}")
         if not any(weights.values()):

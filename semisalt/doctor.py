@@ -221,7 +221,7 @@ def _choices(config: Config, software: Software) -> Choices:
         data=_data(),
         device=device_name(device),
         precision=str(settled.config.training.precision),
-        reasons=settled.reasons,
+        reasons=tuple(reason for reason in settled.reasons if "depth" not in reason),
         encoder=encoder,
         weights=weights,
         weights_ready=weights_ready(encoder, weights, imagenet, software.bundled),

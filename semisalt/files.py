@@ -32,7 +32,8 @@ def atomic(path: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files in `folder` that a killed process left. Only while nobody else writes there."""
     for leftover in folder.glob(".*.tmp*"):
-        leftover.unlink()
+        if leftover.is_file():
+            leftover.unlink()
 
 
 def write_bytes(path: Path, payload: bytes) -> None:

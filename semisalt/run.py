@@ -94,10 +94,12 @@ class RunDirectory:
     def create(cls, path: Path, config: Config, provenance: dict[str, Any]) -> "RunDirectory":
         """Start a new run.
 
+        A run that ended before its first checkpoint is begun anew.
+
         Raises:
             UserError: the directory already holds a run.
         """
-        if (path / "config.yaml").exists():
+        if (path / "config.yaml").exists() and cls(path).has_checkpoint():
             raise UserError(f"{path} already holds a run: add --resume to go on with it, or choose another --run")
         write_json(path / "provenance.json", provenance)
         # Last: its existence says that the run was begun.
@@ -109,9 +111,11 @@ class RunDirectory:
         """Go on with a run.
 
         Raises:
-            UserError: there is no run, or it was made with another configuration or other data.
+            UserError: there is no run or no checkpoint, or it was made with another configuration or other data.
         """
         run = cls.open(path)
+        if not run.has_checkpoint():
+            raise UserError(f"{path} has no checkpoint to resume from: start it without --resume")
         problems = differences(requested, run.config) if requested else []
         if run.provenance["data"] != fingerprint:
             problems.append(f"data: fingerprint {run.provenance['data']} in the run, {fingerprint} given")
@@ -125,6 +129,11 @@ class RunDirectory:
         if not (path / "config.yaml").exists():
             raise UserError(f"{path} is not a run: it has no config.yaml")
         return cls(path)
+
+    def has_checkpoint(self) -> bool:
+        """Whether any fold was begun or finished."""
+        folds = (self.fold(index) for index in range(self.config.data.folds))
+        return any(fold.checkpoint.exists() or fold.result.exists() for fold in folds)
 
     @property
     def config(self) -> Config:
@@ -258,15 +267,15 @@ def _lines(path: Path) -> list[str]:
 
 def _commit() -> str | None:
     """The commit of the source tree that is running, marked where it has changes; None for an installed wheel."""
-    here = Path(__file__).parent
+    file = Path(__file__)
     try:
-        head = subprocess.run(  # noqa: S603
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        # In the virtual environment of some other repository git would name that one's commit.
+        _git(file.parent, "ls-files", "--error-unmatch", file.name)
+        return _git(file.parent, "describe", "--always", "--dirty", "--abbrev=12") or None
     except (OSError, subprocess.SubprocessError):
         return None
-    return head.stdout.strip() or None
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603

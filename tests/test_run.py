@@ -29,6 +29,11 @@ with RunDirectory(Path(sys.argv[1])).lock():
 """
 
 
+def begin(run: RunDirectory) -> None:
+    run.fold(1).path.mkdir(parents=True)
+    run.fold(1).checkpoint.touch()
+
+
 def test_second_process_is_refused_with_host_and_pid(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -78,6 +83,9 @@ def test_create_writes_a_run_and_refuses_an_existing_one(tmp_path: Path) -> None
     run = RunDirectory.create(tmp_path / "a", config, provenance())
     assert run.config == config
     assert RunDirectory.open(tmp_path / "a").provenance == provenance()
+    # Without a checkpoint nothing is lost by beginning anew.
+    run = RunDirectory.create(tmp_path / "a", config, provenance())
+    begin(run)
     with pytest.raises(UserError, match="already holds a run: add --resume"):
         RunDirectory.create(tmp_path / "a", Config(), provenance())
     assert run.config == config
@@ -88,9 +96,17 @@ def test_resume_without_a_run_is_refused(tmp_path: Path) -> None:
         RunDirectory.resume(tmp_path, None, "f" * 64)
 
 
+def test_resume_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, Config(), provenance())
+    with pytest.raises(UserError, match="no checkpoint to resume from: start it without --resume"):
+        RunDirectory.resume(tmp_path, None, "f" * 64)
+    begin(run)
+    assert RunDirectory.resume(tmp_path, None, "f" * 64).config == Config()
+
+
 def test_resume_shows_what_differs(tmp_path: Path) -> None:
     stored = load_config(None, ["channels.depth=true", "training.precision=bf16"])
-    RunDirectory.create(tmp_path, stored, provenance())
+    begin(RunDirectory.create(tmp_path, stored, provenance()))
     assert RunDirectory.resume(tmp_path, Config(), "f" * 64).config == stored
     assert RunDirectory.resume(tmp_path, None, "f" * 64).config == stored
     with pytest.raises(UserError) as caught:

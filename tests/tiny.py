@@ -11,11 +11,11 @@ from torch import nn
 from semisalt.config import Config
 from semisalt.data.channels import Channels
 from semisalt.data.tiles import Survey, TileSet, fingerprint
+from semisalt.inference.build import build_network
 from semisalt.inference.predict import Predictor
 from semisalt.methods import Method
 from semisalt.methods.supervised import Supervised
 from semisalt.run import FoldDirectory, RunDirectory
-from semisalt.training.build import build_network
 from semisalt.training.fit import Trainer
 from semisalt.training.log import TrainingLog
 

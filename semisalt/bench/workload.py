@@ -16,11 +16,11 @@ from semisalt.bench.timing import Action
 from semisalt.config import Config
 from semisalt.data.batches import Batch, batches
 from semisalt.data.tiles import Survey, TileSet
+from semisalt.inference.build import build_network, channels_of, predictor_of
 from semisalt.losses import LOSSES
 from semisalt.methods.supervised import Supervised
 from semisalt.precision import Precision, autocast
 from semisalt.run import FoldDirectory
-from semisalt.training.build import build_network, channels_of, predictor_of
 from semisalt.training.fit import Trainer
 
 # The tile of the competition; enough of them that an epoch is not over in a few steps.

@@ -1,5 +1,6 @@
 """Batches of augmented tiles: which tiles when (a pure function of seed, epoch and step), and their delivery."""
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class Plan:
     @property
     def steps(self) -> int:
         """Steps in an epoch."""
-        return min(max(1, round(self.tiles / self.batch)), self.tiles // self._least)
+        return min(math.ceil(self.tiles / self.batch), self.tiles // self._least)
 
     def share(self, local: int, step: int) -> float:
         """Weight of a process's mean loss over `local` tiles, so that the mean over processes is that over tiles."""
@@ -153,6 +154,8 @@ def batches(
         collate_fn=collate,
         pin_memory=pin,
         worker_init_fn=_quiet_worker,
+        # Its own: a loader draws its workers' seed, and a resumed training must find torch's generator undisturbed.
+        generator=torch.Generator().manual_seed(plan.seed),
         # The tiles stay where they are: a fork shares them, any other start would copy them.
         multiprocessing_context="fork" if workers else None,
     )

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-# ImageNet's mean and standard deviation of a grey image: what the pretrained kernels expect.
+# Mean and standard deviation of ImageNet's pixels, over its colours. An encoder that was trained on another scale (the
+# lite ones: 0.5 and 0.5) finds its own again by batch normalisation, which follows every first convolution.
 GREY_MEAN = 0.449
 GREY_STD = 0.226
 _STRIDE = 32

@@ -44,8 +44,9 @@ def keep_labels(
 ) -> NDArray[np.bool_]:
     """The tiles whose labels are kept when only a fraction of them may be used.
 
-    From each fold of n tiles it keeps round(fraction · n), at least one, spread over coverage and depth as
-    the fold is. Nested: whatever a fraction keeps, every greater fraction keeps too.
+    From each fold of n tiles it keeps round(fraction · n), at least two (each chooses an operating point for the
+    other), spread over coverage and depth as the fold is. Nested: whatever a fraction keeps, every greater fraction
+    keeps too.
 
     Args:
         coverage: [N], each tile's share of salt.
@@ -67,7 +68,7 @@ def keep_labels(
     kept = np.zeros(len(coverage), dtype=np.bool_)
     for fold in np.unique(folds):
         members = np.flatnonzero(folds == fold)
-        wanted = max(1, int(np.floor(fraction * len(members) + 0.5)))
+        wanted = min(len(members), max(2, int(np.floor(fraction * len(members) + 0.5))))
         kept[members[_spread_order(strata[members], generator)[:wanted]]] = True
     return kept
 

@@ -13,8 +13,8 @@ from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_json
 from semisalt.inference.predict import Predictor, quantise, vote
+from semisalt.inference.weights import load_weights, vote_weights
 from semisalt.run import RunDirectory
-from semisalt.training.snapshots import load_weights, vote_weights
 
 # Tiles between two saves: a killed prediction loses so many at most.
 _CHUNK = 1024

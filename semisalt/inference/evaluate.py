@@ -21,16 +21,17 @@ def evaluate(run: RunDirectory, labelled: TileSet) -> dict[str, Any]:
 
     Three figures are given, from the plainest to the most flattering: at 0.5 without post-processing; cross-fitted,
     each fold's tiles at the operating point that the other folds chose; and at the point chosen on all of them, which
-    is what predictions use. Raises UserError while no fold is finished.
+    is what predictions use. Only tiles whose labels the run may use choose. Raises UserError while no fold is finished.
     """
     probabilities, tiles, fold_of = load_oof(run, labelled)
+    usable = _usable(run, tiles)
     write_array(run.path / "oof.npy", probabilities)
     write_csv(run.path / "oof.csv", ("id", "fold"), list(zip(tiles.ids, fold_of.tolist(), strict=True)))
     assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
     inference = run.config.inference
     grid = tabulate(probabilities, tiles.masks, inference.thresholds, inference.min_salts, inference.min_holes)
-    search = grid.search()
-    fitted = grid.cross_fitted(_groups(fold_of))
+    search = grid.only(usable).search()
+    fitted = grid.cross_fitted(_groups(fold_of, usable), usable)
     results = {
         "tiles": len(tiles),
         "label_fraction": run.config.data.label_fraction,
@@ -69,6 +70,17 @@ def load_oof(run: RunDirectory, labelled: TileSet) -> tuple[Probabilities, TileS
     return probabilities, tiles, fold_of
 
 
-def _groups(fold_of: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Folds as groups to cross-fit over; a single fold is halved by turns."""
-    return fold_of if len(np.unique(fold_of)) > 1 else np.arange(len(fold_of)) % 2
+def _usable(run: RunDirectory, tiles: TileSet) -> NDArray[np.bool_]:
+    """The tiles whose labels the run may use, [N]."""
+    used = {row["id"] for row in read_csv(run.path / "folds.csv") if row["label_used"] == "1"}
+    return np.array([tile in used for tile in tiles.ids])
+
+
+def _groups(fold_of: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Folds as groups to cross-fit over; a single fold is halved by turns, usable tiles and others each."""
+    if len(np.unique(fold_of)) > 1:
+        return fold_of
+    halves = np.empty(len(fold_of), np.int64)
+    for part in (usable, ~usable):
+        halves[part] = np.arange(np.count_nonzero(part)) % 2
+    return halves

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from semisalt.data.channels import Channels
 from semisalt.data.folds import sample_indices
+from semisalt.data.read import load_survey
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
+from semisalt.inference.build import build_network, predictor_of
 from semisalt.inference.ensemble import mean_of, predict_folds
 from semisalt.inference.evaluate import operating_point
 from semisalt.inference.submission import write
 from semisalt.inference.threshold import apply
 from semisalt.run import RunDirectory
-from semisalt.training.build import build_network, predictor_of
 
 Announce = Callable[[str], None]
 
@@ -35,8 +36,10 @@ def predict(run: RunDirectory, tiles: TileSet, folder: Path, device: torch.devic
     """Predict tiles with all finished folds of a run; each fold's own probabilities are kept in `folder`.
 
     Raises:
-        UserError: no fold is finished, the tiles have another size than the run's, or lack the depths it uses.
+        UserError: no tiles, no finished fold, tiles of another size than the run's, or without the depths it uses.
     """
+    if not len(tiles):
+        raise UserError("there are no unlabelled tiles to predict")
     config = run.config
     channels = Channels(**run.channels)
     if tiles.shape != channels.shape:
@@ -52,6 +55,22 @@ def predict(run: RunDirectory, tiles: TileSet, folder: Path, device: torch.devic
     files = predict_folds(run, tiles, folder, network, predictor_of(config, channels, device), announce)
     probabilities = mean_of(files)
     return Prediction(tiles, probabilities, apply(probabilities, operating))
+
+
+def own_survey(run: RunDirectory, moved: Path | None) -> Survey:
+    """The tiles that a run was made from, read from where they were, or from where they moved to.
+
+    Raises:
+        UserError: they are gone, or are not the same tiles any more.
+    """
+    path = moved or run.source()
+    survey = load_survey(path)
+    if survey.fingerprint != run.provenance["data"]:
+        raise UserError(
+            f"{path} is not what {run.path} was made from: its fingerprint is {survey.fingerprint}, "
+            f"the run's {run.provenance['data']}; predict other tiles with: semisalt predict RUN --data PATH --out DIR"
+        )
+    return survey
 
 
 def unlabelled_of(run: RunDirectory, survey: Survey) -> TileSet:

@@ -85,8 +85,10 @@ class Grid:
         scores = totals[:, salt, hole] / (N_LEVELS * n)
         return Search(best, float(scores[threshold]), Curve(np.array(self.thresholds), scores))
 
-    def cross_fitted(self, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    def cross_fitted(self, groups: NDArray[np.int64], usable: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """The score of each tile `[N]` at the operating point chosen on the tiles of all other groups.
+
+        `usable` `[N]`: the tiles that may be chosen on; all of them without it.
 
         Raises ValueError for fewer than two groups, or another number of tiles.
         """
@@ -95,7 +97,7 @@ class Grid:
         scores = np.empty(len(groups))
         for group in np.unique(groups):
             held_out = groups == group
-            best = self._only(~held_out).search().best
+            best = self.only(~held_out if usable is None else ~held_out & usable).search().best
             at = (
                 self.thresholds.index(best.threshold),
                 self.min_salts.index(best.min_salt),
@@ -104,7 +106,8 @@ class Grid:
             scores[held_out] = self.points[at][held_out] / N_LEVELS
         return scores
 
-    def _only(self, tiles: NDArray[np.bool_]) -> Grid:
+    def only(self, tiles: NDArray[np.bool_]) -> Grid:
+        """The same grid on some of its tiles, given by a mask `[N]`."""
         return Grid(self.thresholds, self.min_salts, self.min_holes, self.points[..., tiles])
 
 

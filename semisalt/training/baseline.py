@@ -10,14 +10,15 @@ from accelerate import Accelerator
 from torch import nn
 
 from semisalt.config import Config
+from semisalt.data.batches import Plan
 from semisalt.data.channels import Channels
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
+from semisalt.inference.build import build_network, channels_of
 from semisalt.inference.evaluate import evaluate
 from semisalt.methods.supervised import Supervised
 from semisalt.run import RunDirectory, collect_provenance
-from semisalt.training.build import channels_of
-from semisalt.training.crossval import train_folds
+from semisalt.training.crossval import divide, train_folds
 from semisalt.training.settle import settle
 
 
@@ -63,6 +64,11 @@ def _begin(
 ) -> RunDirectory:
     """Create the run on rank 0; the other processes read what it settled."""
     if accelerator.is_main_process:
+        # What cannot work is found before anything is written, and before the probe takes its time.
+        division = divide(survey, config)
+        for fold in range(config.data.folds):
+            Plan(len(division.train(fold)), config.training.batch, config.seed, world=accelerator.num_processes)
+        build_network(config, channels_of(config, survey))
         settled = settle(config, survey, accelerator.device)
         for reason in settled.reasons:
             announce(reason)

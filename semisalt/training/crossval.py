@@ -17,16 +17,18 @@ from semisalt.data.batches import batches
 from semisalt.data.channels import Channels
 from semisalt.data.folds import keep_labels, stratified_folds
 from semisalt.data.tiles import Survey, TileSet
+from semisalt.errors import UserError
 from semisalt.files import write_array, write_json
+from semisalt.inference.build import build_network, channels_of, predictor_of
 from semisalt.inference.predict import vote
+from semisalt.inference.weights import load_weights, save_weights, vote_weights
 from semisalt.methods import Method
 from semisalt.metrics import bootstrap, precision
 from semisalt.models import SaltUNet
 from semisalt.run import FoldDirectory, RunDirectory, write_csv
-from semisalt.training.build import build_network, channels_of, predictor_of
 from semisalt.training.fit import Trainer
 from semisalt.training.log import TrainingLog
-from semisalt.training.snapshots import average_weights, load_weights, save_weights, vote_weights
+from semisalt.training.snapshots import average_weights
 
 MethodBuilder = Callable[[nn.Module, Channels, Config], Method]
 
@@ -46,14 +48,27 @@ class Division:
         """Tiles that `fold` learns from: kept labels of the other folds."""
         return self.tiles.subset(self.kept & (self.folds != fold))
 
+    def unlabelled(self, fold: int) -> TileSet:
+        """Labelled tiles whose labels `fold` may not use: they join its unlabelled ones. Its validation tiles never."""
+        return replace(self.tiles.subset(~self.kept & (self.folds != fold)), masks=None)
+
     def validation(self, fold: int) -> TileSet:
         """Tiles that `fold` never sees: the same ones at every label fraction."""
         return self.tiles.subset(self.folds == fold)
 
 
 def divide(survey: Survey, config: Config) -> Division:
-    """Deal the labelled tiles into folds, stratified by coverage and depth; blank tiles are left out."""
+    """Deal the labelled tiles into folds, stratified by coverage and depth; blank tiles are left out.
+
+    Raises:
+        UserError: fewer tiles than folds.
+    """
     tiles = survey.labelled.subset(~survey.labelled.blank)
+    if len(tiles) < config.data.folds:
+        raise UserError(
+            f"{survey.source}: {len(tiles)} labelled tiles that are not blank are too few for "
+            f"{config.data.folds} folds; label more, or set data.folds"
+        )
     folds = stratified_folds(tiles.coverage, tiles.depths, config.data.folds, config.seed)
     kept = keep_labels(tiles.coverage, tiles.depths, folds, config.data.label_fraction, config.seed)
     return Division(tiles, folds, kept)
@@ -104,6 +119,8 @@ def _train_fold(
         folder.path.mkdir(parents=True, exist_ok=True)
     if resumed:
         trainer.load()
+    else:
+        trainer.save()  # from here on the run can be resumed
     log = TrainingLog(
         folder.metrics,
         run.path / "tensorboard" / f"fold{fold}",

@@ -267,7 +267,9 @@ class Trainer:
             )
             if new_best:
                 position.best, position.best_epoch = score, position.epoch
-            if training.patience is not None and position.epoch - position.best_epoch >= training.patience:
+            # The finishing losses get their chance, however long ago the first ones found their best.
+            since = max(position.best_epoch, min(self.config.loss.switch_epoch, training.epochs) - 1)
+            if training.patience is not None and position.epoch - since >= training.patience:
                 position.done = True
         position.epoch += 1
         position.step_in_epoch = 0

@@ -7,8 +7,8 @@ import torch
 from semisalt.config import Config
 from semisalt.data.channels import Channels
 from semisalt.data.tiles import Survey
+from semisalt.inference.build import build_network, channels_of
 from semisalt.precision import Choice, choose_precision
-from semisalt.training.build import build_network, channels_of
 
 # Enough tiles that the probe sees the kernels that a whole batch would use.
 _PROBE_TILES = 8
@@ -37,6 +37,9 @@ def settle(config: Config, survey: Survey, device: torch.device) -> Settled:
         on_gpu = device.type == "cuda"
         reasons.append(f"torch.compile {'on: this is a GPU' if on_gpu else 'off: this is no GPU'}")
         config = _with(config, "training", compile=on_gpu)
+    loss, epochs = config.loss, config.training.epochs
+    if loss.switch_epoch >= epochs and loss.finish != loss.start:
+        reasons.append(f"loss.finish is never reached: loss.switch_epoch is {loss.switch_epoch}, of {epochs} epochs")
     return Settled(config, tuple(reasons))
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from semisalt.files import atomic
+from semisalt.inference.weights import save_weights, vote_weights
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,6 @@ class Snapshots:
         return [self.folder / snapshot.file for snapshot in self.kept]
 
 
-def vote_weights(count: int, decay: float) -> list[float]:
-    """Exponentially decreasing weights, newest (last) heaviest, adding up to 1.
-
-    Source: the 27th place's write-up of the TGS challenge ('10 last best snapshots, exponentially decreasing').
-    """
-    raw = [decay ** (count - 1 - position) for position in range(count)]
-    return [weight / sum(raw) for weight in raw]
-
-
 def average_weights(files: Sequence[Path], decay: float) -> dict[str, torch.Tensor]:
     """The snapshots' weighted mean, computed in fp64; integer buffers come from the newest.
 
@@ -85,16 +76,3 @@ def average_weights(files: Sequence[Path], decay: float) -> dict[str, torch.Tens
     return {
         name: total[name].to(tensor.dtype) if tensor.is_floating_point() else tensor for name, tensor in newest.items()
     }
-
-
-def save_weights(path: Path, network: nn.Module) -> None:
-    """Write a network's weights as safetensors, atomically."""
-    # safetensors refuses channels-last strides; the values are what counts.
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with atomic(path) as temporary:
-        save_file(state, temporary)
-
-
-def load_weights(path: Path, network: nn.Module) -> None:
-    """Load safetensors into a network of the same shape."""
-    network.load_state_dict(load_file(path))

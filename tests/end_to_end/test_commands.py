@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -68,6 +69,23 @@ def test_from_tiles_to_a_submission(semisalt: Command, survey_path: Path, tmp_pa
     assert f"{results['cross_fitted']['value']:.3f}".lstrip("0") in semisalt("show", "first").stdout
 
 
+def test_predictions_know_their_data(semisalt: Command, survey_path: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "before"
+    shutil.copytree(survey_path, moved)
+    words = ["--config", TEST_RECIPE, "--run", "moved", "--folds", "0", "--set", "training.max_steps=1"]
+    semisalt("baseline", *words, "--data", moved)
+    moved.rename(tmp_path / "after")
+    assert "give it by --data" in semisalt("submit", "moved", code=2).stderr
+    semisalt("submit", "moved", "--data", "after")
+    next((tmp_path / "after" / "test" / "images").glob("*.png")).unlink()
+    with (tmp_path / "after" / "sample_submission.csv").open() as handle:
+        rows = list(csv.reader(handle))
+    left = {file.stem for file in (tmp_path / "after" / "test" / "images").glob("*.png")} | {"id"}
+    with (tmp_path / "after" / "sample_submission.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows(row for row in rows if row[0] in left)
+    assert "is not what" in semisalt("submit", "moved", "--data", "after", code=2).stderr
+
+
 def test_single_files_are_predicted(semisalt: Command, survey_path: Path, tmp_path: Path) -> None:
     words = ["--config", TEST_RECIPE, "--data", survey_path, "--run", "files", "--folds", "0"]
     semisalt("baseline", *words, "--set", "channels.depth=false")
@@ -117,6 +135,8 @@ def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: 
         ("baseline", "--config", TEST_RECIPE, "--data", survey_path, "--folds", "7"): "folds are 0 to 1",
         ("show", "absent"): "absent is not a run",
         ("predict", "absent"): "absent is not a run",
+        ("predict", "absent", "tile.png"): "--out is missing",
+        ("baseline", "--data", survey_path, "--set", "model.weights=none.pth"): "none.pth",
         ("data", "synth", survey_path): "not an empty folder",
     }
     for words, message in cases.items():

@@ -81,7 +81,8 @@ def test_sigterm_saves_and_exits_with_143(
         time.sleep(0.005)
     process.terminate()
     assert process.wait(timeout=120) == 143
-    semisalt(*words, "--resume")
+    # A run that goes on has its recipe and its data.
+    semisalt("baseline", "--run", "run", "--resume")
     assert settled(run) == settled(uninterrupted)
 
 
@@ -92,6 +93,8 @@ def test_resume_refuses_what_is_different(
     words = ["baseline", *WORDS, "--data", survey_path, "--run", "run"]
     done = semisalt(*words, "--resume", "--set", "training.batch=4", code=2)
     assert "training.batch: 8 in the run, 4 asked for" in done.stderr
+    done = semisalt("baseline", "--run", "run", "--resume", "--label-fraction", "0.5", code=2)
+    assert done.stderr.count("asked for") == 1
     done = semisalt(*words, code=2)
     assert "add --resume" in done.stderr
     other = tmp_path / "other"

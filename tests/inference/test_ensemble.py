@@ -12,8 +12,8 @@ from semisalt.files import write_json
 from semisalt.inference import ensemble
 from semisalt.inference.ensemble import mean_of, predict_folds
 from semisalt.inference.predict import Predictor
+from semisalt.inference.weights import load_weights, save_weights
 from semisalt.run import RunDirectory
-from semisalt.training.snapshots import load_weights, save_weights
 from tests.tiny import tiny_channels, tiny_config, tiny_network, tiny_run, tiny_tiles
 
 PREDICTOR = Predictor(tiny_channels(), torch.device("cpu"), "fp32", 8, True)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,8 +24,8 @@ def run(tmp_path: Path, survey: Survey) -> RunDirectory:
     run = tiny_run(tmp_path, CONFIG, survey)
     division = divide(survey, CONFIG)
     generator = np.random.default_rng(0)
-    rows = zip(division.tiles.ids, division.folds.tolist(), strict=True)
-    write_csv(tmp_path / "folds.csv", ("id", "fold"), list(rows))
+    rows = zip(division.tiles.ids, division.folds.tolist(), division.kept.astype(int).tolist(), strict=True)
+    write_csv(tmp_path / "folds.csv", ("id", "fold", "label_used"), list(rows))
     for fold, strength in ((0, 0.5), (2, 0.62)):
         tiles = division.validation(fold)
         assert tiles.masks is not None
@@ -139,6 +140,21 @@ def test_single_fold_is_cross_fitted_over_its_halves(run: RunDirectory, survey: 
     assert results["folds"].keys() == {"0"}
     assert results["cross_fitted"]["value"] <= results["chosen"]["precision"]["value"] + 0.05
     assert 0 < results["cross_fitted"]["low"] <= results["cross_fitted"]["value"] <= results["cross_fitted"]["high"]
+
+
+def test_labels_that_may_not_be_used_choose_nothing(run: RunDirectory, survey: Survey) -> None:
+    """The truth of every second tile is turned round: the choice must not move, if those may not be used."""
+    rows = [(row["id"], row["fold"], int(at % 2 == 0)) for at, row in enumerate(read_csv(run.path / "folds.csv"))]
+    write_csv(run.path / "folds.csv", ("id", "fold", "label_used"), rows)
+    before = evaluate(run, survey.labelled)["operating"]
+    unused = {tile for tile, _, used in rows if not used}
+    assert survey.labelled.masks is not None
+    masks = survey.labelled.masks.copy()
+    masks[[tile in unused for tile in survey.labelled.ids]] ^= 1
+    changed = replace(survey.labelled, masks=masks)
+    assert evaluate(run, changed)["operating"] == before
+    write_csv(run.path / "folds.csv", ("id", "fold", "label_used"), [(tile, fold, 1) for tile, fold, _ in rows])
+    assert evaluate(run, changed)["operating"] != before
 
 
 def test_nothing_finished_is_said(tmp_path: Path, survey: Survey) -> None:

@@ -93,10 +93,11 @@ def test_mistakes_leave_nothing_behind(tmp_path: Path, survey: Survey) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_too_few_labels_are_the_users_error(tmp_path: Path, survey: Survey) -> None:
-    few = QUICK.model_copy(update={"data": QUICK.data.model_copy(update={"label_fraction": 0.02})})
+def test_too_few_labels_are_the_users_error(tmp_path: Path) -> None:
+    # The third tile is blank: two folds of one tile each, so that each fold would learn from one.
     with pytest.raises(UserError, match=r"1 training tiles .* too few"):
-        begin(tmp_path / "a", survey, few)
+        begin(tmp_path / "a", tiny_survey(labelled=3), QUICK)
+    assert not (tmp_path / "a" / "config.yaml").exists()
 
 
 def test_run_is_locked_while_it_trains(tmp_path: Path, survey: Survey, monkeypatch: pytest.MonkeyPatch) -> None:

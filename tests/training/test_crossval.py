@@ -11,12 +11,13 @@ from torch import nn
 from semisalt.config import Config
 from semisalt.data.channels import Channels
 from semisalt.data.tiles import Survey, TileSet
+from semisalt.errors import UserError
+from semisalt.inference.build import build_network, channels_of
 from semisalt.inference.predict import Predictor
 from semisalt.methods.supervised import Supervised
 from semisalt.metrics import precision
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training import crossval
-from semisalt.training.build import build_network, channels_of
 from semisalt.training.crossval import divide, train_folds
 from semisalt.training.snapshots import average_weights
 from tests.tiny import tiny_config, tiny_run, tiny_survey
@@ -58,6 +59,17 @@ def test_label_fraction_shortens_training_and_never_validation(survey: Survey) -
         assert len(short.train(fold)) == round(0.2 * len(whole.train(fold)))
         assert set(shorter.train(fold).ids) <= set(short.train(fold).ids) <= set(whole.train(fold).ids)
         assert not set(short.train(fold).ids) & set(whole.validation(fold).ids)
+        # Whatever is neither learned from nor scored is unlabelled to this fold, its masks gone.
+        bare = short.unlabelled(fold)
+        assert bare.masks is None
+        everything = {*bare.ids, *short.train(fold).ids, *short.validation(fold).ids}
+        assert len(bare) + len(short.train(fold)) + len(short.validation(fold)) == len(everything) == 59
+    assert len(whole.unlabelled(0)) == 0
+
+
+def test_too_few_tiles_are_refused() -> None:
+    with pytest.raises(UserError, match="3 labelled tiles that are not blank are too few for 5 folds"):
+        divide(tiny_survey(labelled=4), tiny_config(data={"folds": 5}))
 
 
 def test_folds_are_written_as_they_were_dealt(run: RunDirectory, survey: Survey) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from semisalt.inference.build import build_network, channels_of
 from semisalt.inference.predict import Predictor
 from semisalt.metrics import precision
-from semisalt.training.build import build_network, channels_of
 from semisalt.training.crossval import divide
 from semisalt.training.log import read_metrics
 from tests.tiny import tiny_config, tiny_survey, tiny_trainer

@@ -109,3 +109,13 @@ def test_another_recipe_trains_otherwise(uninterrupted: Path, tmp_path: Path) ->
     assert jobs.run(jobs.train, tmp_path / "run", changed, False, None) == [0]
     mine, other = content(tmp_path / "run"), content(uninterrupted)
     assert mine["fold0/averaged.safetensors"] != other["fold0/averaged.safetensors"]
+
+
+def test_a_network_that_draws_lots_resumes_to_the_bit(tmp_path: Path) -> None:
+    """smp's EfficientNet-B0 drops connections at random in training: the generator's state matters."""
+    config = tiny_config(model={"encoder": "efficientnet-b0"}, training={"epochs": 2, "checkpoint_minutes": 1e-9})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert jobs.run(jobs.train, whole, config, False, None) == [0]
+    assert jobs.run(jobs.train, broken, config, False, "stop within an epoch") == [143]
+    assert jobs.run(jobs.train, broken, config, True, None) == [0]
+    assert_equal(broken, whole)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from semisalt.training.snapshots import Snapshot, Snapshots, average_weights, load_weights, save_weights, vote_weights
+from semisalt.inference.weights import load_weights, save_weights, vote_weights
+from semisalt.training.snapshots import Snapshot, Snapshots, average_weights
 
 SCORES = [0.1, 0.3, 0.2, 0.3, 0.5, 0.4, 0.6]
 

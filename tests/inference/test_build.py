@@ -5,7 +5,7 @@ import torch
 
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
-from semisalt.training.build import build_network, channels_of, predictor_of
+from semisalt.inference.build import build_network, channels_of, predictor_of
 from tests.tiny import tiny_channels, tiny_config
 
 
