@@ -146,15 +146,17 @@ def test_labels_that_may_not_be_used_choose_nothing(run: RunDirectory, survey: S
     """The truth of every second tile is turned round: the choice must not move, if those may not be used."""
     rows = [(row["id"], row["fold"], int(at % 2 == 0)) for at, row in enumerate(read_csv(run.path / "folds.csv"))]
     write_csv(run.path / "folds.csv", ("id", "fold", "label_used"), rows)
-    before = evaluate(run, survey.labelled)["operating"]
+    before = evaluate(run, survey.labelled)
     unused = {tile for tile, _, used in rows if not used}
     assert survey.labelled.masks is not None
     masks = survey.labelled.masks.copy()
     masks[[tile in unused for tile in survey.labelled.ids]] ^= 1
     changed = replace(survey.labelled, masks=masks)
-    assert evaluate(run, changed)["operating"] == before
+    after = evaluate(run, changed)
+    assert (after["operating"], after["curve"]) == (before["operating"], before["curve"])
+    assert after["at_half"] != before["at_half"]
     write_csv(run.path / "folds.csv", ("id", "fold", "label_used"), [(tile, fold, 1) for tile, fold, _ in rows])
-    assert evaluate(run, changed)["operating"] != before
+    assert evaluate(run, changed)["curve"] != before["curve"]
 
 
 def test_nothing_finished_is_said(tmp_path: Path, survey: Survey) -> None:
