@@ -13,6 +13,9 @@ from semisalt.config import Config
 from semisalt.data.channels import Channels
 from semisalt.inference.build import build_network
 
+# In a row, each turn.
+_STEPS = 3
+
 
 @contextmanager
 def plain_step(config: Config, channels: Channels, shape: tuple[int, ...], device: torch.device) -> Iterator[Action]:
@@ -34,7 +37,8 @@ def plain_step(config: Config, channels: Channels, shape: tuple[int, ...], devic
 
     try:
         ours.recv()  # built
-        yield Action(run)
+        # Of single steps with pauses between them, each would pay for memory that a running script still has.
+        yield Action(run, least=_STEPS)
         ours.send(False)
     finally:
         ours.close()
