@@ -56,7 +56,7 @@ class BenchReport:
         rounds: how often.
         step: seconds of a step of the training loop, the wait for its batch included.
         bare: seconds of forward, backward and optimiser step of the same network on a prepared input.
-        eager: seconds of a plain script's step: fp32, NCHW, the default optimiser and allocator.
+        eager: seconds of the same in fp32 and NCHW.
         overhead: step / bare − 1.
         speedup: eager / step.
         training, inference: tiles a second.
@@ -148,7 +148,7 @@ def _training(report: BenchReport) -> list[Row]:
         _row("step of the loop", report.step, "ms", 1e3),
         _row("bare forward, backward, step", report.bare, "ms", 1e3),
         _row("loop over bare", report.overhead, "%", 100, signed=True),
-        _row("plain script: fp32, NCHW, eager", report.eager, "ms", 1e3),
+        _row("bare in fp32, NCHW, eager", report.eager, "ms", 1e3),
         _row("loop's speed over that", report.speedup, "×"),
         _row(f"{report.subject.lovasz}, both ways", report.lovasz, "ms", 1e3),
         _row("its share of a step", report.lovasz_share, "%", 100),
