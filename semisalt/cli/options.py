@@ -1,0 +1,48 @@
+"""What several commands share: their options, the console, the device."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from semisalt.errors import UserError
+
+if TYPE_CHECKING:  # the help texts must not wait for torch
+    import torch
+
+console = Console(soft_wrap=True, highlight=False)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A recipe in YAML; without one, the defaults.", show_default=False)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration; repeatable."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="A folder or zip of tiles; without it data/tgs, else the synthetic survey."),
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A name under runs/, or a run's path.")]
+
+
+def fold_list(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise UserError(f"--folds {text}: expected numbers separated by commas, for example 0,1")
+    return [int(part) for part in parts]
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def device() -> "torch.device":
+    from accelerate import PartialState
+
+    device: torch.device = PartialState().device
+    return device

@@ -1,0 +1,132 @@
+"""Training a run, and what is done with it afterwards."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semisalt.cli.options import ConfigOption, DataOption, RunArgument, SetOption, console, device, fold_list, rank
+from semisalt.errors import UserError
+
+
+def baseline(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Name under runs/, or a path; without it the recipe's name.")
+    ] = None,
+    overrides: SetOption = None,
+    folds: Annotated[str | None, typer.Option("--folds", help="Which folds, for example 0,1; all without.")] = None,
+    label_fraction: Annotated[
+        float | None, typer.Option("--label-fraction", help="Share of the labels that training may use.")
+    ] = None,
+    unlabelled_limit: Annotated[
+        int | None, typer.Option("--unlabelled-limit", help="Work with so many unlabelled tiles only.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")] = False,
+) -> None:
+    """Train the supervised baseline: a U-Net a fold, scored on the fold's own held-out tiles.
+
+    Example: [bold]semisalt baseline --config configs/cpu.yaml --data data/tgs --folds 0[/bold]
+    """
+    from accelerate import PartialState
+
+    from semisalt.config import load_config
+    from semisalt.data.read import load_survey
+    from semisalt.data.source import choose_source
+    from semisalt.report.finish import report_run
+    from semisalt.report.tables import results_table
+    from semisalt.run import RunDirectory, find_run
+    from semisalt.training.baseline import run_baseline
+
+    settings = list(overrides or [])
+    if label_fraction is not None:
+        settings.append(f"data.label_fraction={label_fraction}")
+    if unlabelled_limit is not None:
+        settings.append(f"data.unlabelled_limit={unlabelled_limit}")
+    path = find_run(run or (config.stem if config else "baseline"))
+    wanted = fold_list(folds)
+    # A run that goes on has a recipe and data of its own; what is given is compared with them.
+    begun = RunDirectory.open(path) if resume else None
+    recipe = load_config(begun.path / "config.yaml" if begun and config is None else config, settings)
+    # The first process makes or decodes the tiles, the others find them.
+    with PartialState().main_process_first():
+        source, sentence = choose_source(data or (begun.source() if begun else None))
+        survey = load_survey(source)
+    console.print(sentence)
+    run_baseline(path, survey, recipe, folds=wanted, resume=resume, announce=console.print)
+    if rank() == 0:
+        finished = RunDirectory.open(path)
+        with finished.lock():
+            picture = report_run(finished, survey.labelled)
+        console.print(results_table(finished))
+        console.print(f"pictures: {picture}\ncurves: tensorboard --logdir {path.parent}")
+
+
+def predict(
+    run: RunArgument,
+    files: Annotated[list[Path] | None, typer.Argument(help="PNG tiles; without any, a data set.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A folder or zip of tiles; without it the run's own data.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A folder; needed with files or --data, else RUN/predictions.")
+    ] = None,
+) -> None:
+    """Write probability maps and masks of unlabelled tiles, of a data set or of single files.
+
+    Example: [bold]semisalt predict cpu[/bold] · [bold]semisalt predict cpu tile1.png tile2.png --out masks[/bold]
+    """
+    from semisalt.data.read import load_images, load_survey
+    from semisalt.inference.outputs import own_survey, unlabelled_of
+    from semisalt.inference.outputs import predict as predict_tiles
+    from semisalt.report.maps import overview, write_maps
+    from semisalt.run import RunDirectory, find_run
+
+    if (files or data is not None) and out is None:
+        raise UserError("--out is missing: RUN/predictions is kept for the run's own data")
+    if files and data is not None:
+        raise UserError("give files or --data, not both")
+    directory = RunDirectory.open(find_run(run))
+    target = out or directory.path / "predictions"
+    with directory.lock():
+        if files:
+            tiles, cache = load_images(files), target / "folds"
+        elif data is not None:
+            tiles, cache = load_survey(data).unlabelled, target / "folds"
+        else:
+            tiles, cache = unlabelled_of(directory, own_survey(directory, None)), directory.unlabelled
+        prediction = predict_tiles(directory, tiles, cache, device(), console.print)
+        write_maps(target, tiles.ids, prediction.probabilities, prediction.masks)
+        picture = target / "overview.png"
+        overview(directory, tiles, prediction.probabilities, prediction.masks, picture)
+    console.print(f"{len(tiles)} tiles: {target}/probability, {target}/mask\npicture: {picture}")
+
+
+def submit(
+    run: RunArgument,
+    data: Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")] = None,
+) -> None:
+    """Write a checked submission.csv for all unlabelled tiles of the run's data.
+
+    Example: [bold]semisalt submit cpu[/bold]
+    """
+    from semisalt.inference.outputs import own_survey
+    from semisalt.inference.outputs import submit as write_submission
+    from semisalt.run import RunDirectory, find_run
+
+    directory = RunDirectory.open(find_run(run))
+    with directory.lock():
+        path = write_submission(directory, own_survey(directory, data), device(), console.print)
+    console.print(f"submission: {path}")
+
+
+def show(run: RunArgument) -> None:
+    """Print a run's results.
+
+    Example: [bold]semisalt show cpu[/bold]
+    """
+    from semisalt.report.tables import results_table
+    from semisalt.run import RunDirectory, find_run
+
+    console.print(results_table(RunDirectory.open(find_run(run))))
