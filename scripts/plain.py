@@ -84,7 +84,7 @@ def train(tiles: TileSet, options: argparse.Namespace, run: RunDirectory) -> nn.
             batch = next(stream)
             logits = cropped(network(network_input(batch.images)), tiles.shape)
             late = epoch >= 0.6 * options.epochs
-            targets = batch.masks.float()
+            targets = batch.targets.float() / 255
             loss = lovasz(logits, targets) if late else F.binary_cross_entropy_with_logits(logits, targets)
             loss.backward()
             optimiser.step()

@@ -125,6 +125,7 @@ class CosineConfig(_Section):
     floor: float = Field(1e-6, ge=0)
     cycles: tuple[PositiveInt, ...] = Field((), description="Epochs of each cycle; empty: one cycle over all epochs")
     warmup_epochs: float = Field(1.0, ge=0)
+    restart: float = Field(1.0, gt=0, le=1, description="Each further cycle starts at this share of the peak before it")
 
     @model_validator(mode="after")
     def _falls(self) -> "CosineConfig":
@@ -174,6 +175,30 @@ class InferenceConfig(_Section):
         return axis
 
 
+class PseudoConfig(_Section):
+    """What a round of `semisalt pseudo` takes from the unlabelled tiles, and how it learns from it."""
+
+    low: float = Field(0.2, ge=0, lt=0.5, description="A pixel is decided below this probability, …")
+    high: float = Field(0.8, gt=0.5, le=1, description="… or above this one")
+    decided: float = Field(0.9, ge=0, le=1, description="Least share of decided pixels")
+    confidence: float = Field(0.0, ge=0, le=1, description="Least mean of max(p, 1 − p)")
+    stability: float = Field(0.0, ge=0, le=1, description="Least mean IoU of earlier snapshots against the last")
+    mirrored: float = Field(0.0, ge=0, le=1, description="Least IoU of a tile's mask and its mirror image's")
+    min_area: int = Field(20, ge=0, description="Masks of 1 to fewer pixels are refused")
+    max_coverage: float = Field(0.9, gt=0, le=1, description="Masks of more salt are refused")
+    quotas: bool = Field(True, description="Hold the taken tiles' sizes of salt at the labelled prior")
+    limit: int | None = Field(None, ge=1, description="Take so many tiles at most")
+    labels: Literal["hard", "soft"] = "hard"
+    threshold: Literal["own"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        "own", description="Of hard labels; own: each fold's, which gives the labelled prior's share of salt"
+    )
+    use: Literal["mix", "pretrain_finetune", "half_swap"] = "mix"
+    share: float = Field(1 / 3, gt=0, lt=1, description="Share of pseudo-labelled tiles in a batch (mix)")
+    pretrain: float = Field(0.6, gt=0, lt=1, description="Share of the epochs on pseudo-labels alone")
+    rate: float = Field(0.5, gt=0, le=1, description="Learning rate of the fine-tuning, relative")
+    start: Literal["scratch", "previous"] = Field("scratch", description="Weights that a round starts from")
+
+
 class Config(_Section):
     """A whole recipe."""
 
@@ -188,6 +213,7 @@ class Config(_Section):
     training: TrainingConfig = TrainingConfig()
     snapshots: SnapshotConfig = SnapshotConfig()
     inference: InferenceConfig = InferenceConfig()
+    pseudo: PseudoConfig = PseudoConfig()
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -201,6 +227,14 @@ class Config(_Section):
             total = sum(self.schedule.cycles)
             if total != self.training.epochs:
                 raise ValueError(f"schedule.cycles add up to {total} epochs, training.epochs is {self.training.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _measures_exist(self) -> "Config":
+        if self.pseudo.mirrored and not self.inference.flip:
+            raise ValueError("pseudo.mirrored compares a tile with its mirror image: set inference.flip to true")
+        if self.pseudo.stability and self.snapshots.keep < 2:
+            raise ValueError("pseudo.stability compares snapshots: set snapshots.keep to 2 or more")
         return self
 
 

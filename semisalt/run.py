@@ -141,7 +141,13 @@ class RunDirectory:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return _read_json(self.path / "provenance.json")
+        return read_json(self.path / "provenance.json")
+
+    @property
+    def inflated(self) -> str | None:
+        """Why the run's out-of-fold scores know the tiles that they are made on; None where they do not."""
+        reason: str | None = self.provenance.get("inflated")
+        return reason
 
     @property
     def channels(self) -> dict[str, Any]:
@@ -156,7 +162,7 @@ class RunDirectory:
         path = self.path / "results.json"
         if not path.exists():
             raise UserError(f"{self.path} has no results yet: no fold of it is finished; go on with --resume")
-        return _read_json(path)
+        return read_json(path)
 
     def source(self) -> Path:
         """Where the run's data came from. Raises UserError where that is gone."""
@@ -174,7 +180,7 @@ class RunDirectory:
 
     def fold_result(self, index: int) -> dict[str, Any]:
         """A finished fold's result.json."""
-        return _read_json(self.fold(index).result)
+        return read_json(self.fold(index).result)
 
     @property
     def unlabelled(self) -> Path:
@@ -240,7 +246,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UserError where it cannot be read or is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from semisalt.cli import data, machine, runs
+from semisalt.cli import data, machine, pseudo, runs
 from semisalt.cli.options import console, rank
 from semisalt.errors import UserError
 from semisalt.memory import keep_freed_memory
@@ -18,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data.app, name="data")
+app.add_typer(pseudo.app, name="pseudo")
 for command in (runs.baseline, runs.predict, runs.submit, runs.show, machine.doctor, machine.bench):
     app.command()(command)
 

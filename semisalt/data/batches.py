@@ -21,10 +21,13 @@ Key = tuple[int, int]  # epoch, index of the tile
 
 @dataclass(frozen=True)
 class Batch:
-    """Augmented tiles: images and masks uint8 [B, H, W], depths float32 [B] or None, tile indices int64 [B]."""
+    """Augmented tiles: images and targets uint8 [B, H, W], depths float32 [B] or None, tile indices int64 [B].
+
+    A target is the probability of salt, p = value / 255; a labelled pixel has 0 or 255.
+    """
 
     images: torch.Tensor
-    masks: torch.Tensor
+    targets: torch.Tensor
     depths: torch.Tensor | None
     indices: torch.Tensor
 
@@ -32,16 +35,16 @@ class Batch:
         """The same batch on `device`; copies from pinned memory do not wait."""
         if self.images.device == device:
             return self
-        images, masks, indices = (
-            tensor.to(device, non_blocking=True) for tensor in (self.images, self.masks, self.indices)
+        images, targets, indices = (
+            tensor.to(device, non_blocking=True) for tensor in (self.images, self.targets, self.indices)
         )
         depths = self.depths.to(device, non_blocking=True) if self.depths is not None else None
-        return Batch(images, masks, depths, indices)
+        return Batch(images, targets, depths, indices)
 
     def pin_memory(self) -> "Batch":
         """Called by the loader's pinning thread."""
         depths = self.depths.pin_memory() if self.depths is not None else None
-        return Batch(self.images.pin_memory(), self.masks.pin_memory(), depths, self.indices.pin_memory())
+        return Batch(self.images.pin_memory(), self.targets.pin_memory(), depths, self.indices.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,54 @@ class Plan:
             yield np.array_split(tiles, self.world)[self.rank]
 
 
+@dataclass(frozen=True)
+class MixedPlan(Plan):
+    """Batches of `tiles` real tiles and of `extra` pseudo-labelled ones, which lie behind them in the tile set.
+
+    Every batch has `batch` tiles, of which `shares[epoch]` are pseudo-labelled. Real and pseudo-labelled tiles are
+    drawn without replacement, pool by pool, from one epoch on into the next: a pool is used up before any of its
+    tiles comes again. An epoch has as many steps as one over the real tiles alone, so that two trainings of equally
+    many epochs are equally long, with and without pseudo-labels.
+    """
+
+    extra: int = 0
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.extra < 1:
+            raise UserError("no pseudo-labelled tile to learn from")
+
+    def share(self, local: int, step: int) -> float:  # noqa: ARG002  # every step has as many tiles
+        return local * self.world / self.batch
+
+    def local_batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
+        """This process's tiles of the steps from `start` to the epoch's end."""
+        steps = np.arange(self.steps + 1)
+        extra_before = self._extra_before(epoch) + (steps * self.batch * self.shares[epoch] + 1e-6).astype(np.int64)
+        before = (epoch * self.steps + steps) * self.batch
+        for step in range(start, self.steps):
+            real = self._stream(0, self.tiles, *(before - extra_before)[step : step + 2])
+            extra = self._stream(1, self.extra, *extra_before[step : step + 2])
+            # Mixed, or the first process would get the real tiles.
+            tiles = np.random.default_rng((self.seed, epoch, step)).permutation(
+                np.concatenate([real, self.tiles + extra])
+            )
+            yield np.array_split(tiles, self.world)[self.rank]
+
+    def _extra_before(self, epoch: int) -> int:
+        """Pseudo-labelled tiles in the epochs before this one."""
+        return sum(int(self.steps * self.batch * share + 1e-6) for share in self.shares[:epoch])
+
+    def _stream(self, pool: int, size: int, begin: int, end: int) -> NDArray[np.int64]:
+        """Places `begin` to `end` in an endless row of permutations of a pool."""
+        rounds = range(int(begin) // size, -(-int(end) // size))
+        orders = [np.random.default_rng((self.seed, pool, turn)).permutation(size) for turn in rounds]
+        row = np.concatenate([np.empty(0, np.int64), *orders])
+        skipped = int(begin) // size * size
+        return row[int(begin) - skipped : int(end) - skipped]
+
+
 class _Keys(Sampler[list[Key]]):
     """The plan's keys from a position on, epoch after epoch, so that workers never wait for an epoch to begin."""
 
@@ -109,15 +160,13 @@ class _Views(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]):
     """Augmented tiles by (epoch, index)."""
 
     def __init__(self, tiles: TileSet, augment: AugmentConfig, seed: int) -> None:
-        if tiles.masks is None:
-            raise ValueError("training tiles need masks")
-        self.images, self.masks, self.seed = tiles.images, tiles.masks, seed
+        self.images, self.targets, self.seed = tiles.images, tiles.targets, seed
         self.view = random_view(augment)
 
     def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
         epoch, index = key
-        image, mask = self.view(self.images[index], self.masks[index], sample_seed(self.seed, epoch, index))
-        return image, mask, index
+        image, target = self.view(self.images[index], self.targets[index], sample_seed(self.seed, epoch, index))
+        return image, target, index
 
 
 def batches(
@@ -138,11 +187,11 @@ def batches(
     depths = torch.from_numpy(tiles.depths) if tiles.depths is not None else None
 
     def collate(samples: list[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]) -> Batch:
-        images, masks, indices = zip(*samples, strict=True)
+        images, targets, indices = zip(*samples, strict=True)
         index = torch.tensor(indices)
         return Batch(
             torch.from_numpy(np.stack(images)),
-            torch.from_numpy(np.stack(masks)),
+            torch.from_numpy(np.stack(targets)),
             depths[index] if depths is not None else None,
             index,
         )

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +20,8 @@ class TileSet:
         images: [N, H, W], grey, 0 to 255.
         masks: [N, H, W], 0 or 1 (salt); None for unlabelled tiles.
         depths: [N], in the unit of depths.csv; None where no depth is known.
+        soft: [N, H, W], p = value / 255: probabilities of salt to learn from, beside masks that are their hard form;
+            None where the masks are all there is to learn.
 
     Raises:
         ValueError: the parts do not belong together.
@@ -26,6 +31,7 @@ class TileSet:
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8] | None
     depths: NDArray[np.float32] | None
+    soft: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.ids)
@@ -35,6 +41,8 @@ class TileSet:
             raise ValueError(f"{count} ids, but images of shape {self.images.shape}")
         if self.masks is not None and self.masks.shape != self.images.shape:
             raise ValueError(f"masks of shape {self.masks.shape}, but images of shape {self.images.shape}")
+        if self.soft is not None and (self.masks is None or self.soft.shape != self.images.shape):
+            raise ValueError(f"soft labels of shape {self.soft.shape} need masks and images of that shape")
         if self.depths is not None and self.depths.shape != (count,):
             raise ValueError(f"{count} ids, but depths of shape {self.depths.shape}")
 
@@ -69,7 +77,35 @@ class TileSet:
             images=self.images[positions],
             masks=None if self.masks is None else self.masks[positions],
             depths=None if self.depths is None else self.depths[positions],
+            soft=None if self.soft is None else self.soft[positions],
         )
+
+    @property
+    def targets(self) -> NDArray[np.uint8]:
+        """[N, H, W]: what to learn, p = value / 255. Raises ValueError for tiles without masks."""
+        if self.masks is None:
+            raise ValueError("unlabelled tiles have nothing to learn from")
+        return self.soft if self.soft is not None else self.masks * np.uint8(255)
+
+
+def join(first: TileSet, second: TileSet) -> TileSet:
+    """The tiles of both, `first` before `second`; what only one of them has (masks, depths) is dropped.
+
+    Raises ValueError where their sizes differ or they share an id.
+    """
+    labelled = first.masks is not None and second.masks is not None
+    soft = labelled and (first.soft is not None or second.soft is not None)
+
+    def both(one: NDArray[T] | None, other: NDArray[T] | None) -> NDArray[T] | None:
+        return None if one is None or other is None else np.concatenate([one, other])
+
+    return TileSet(
+        first.ids + second.ids,
+        np.concatenate([first.images, second.images]),
+        both(first.masks, second.masks),
+        both(first.depths, second.depths),
+        both(first.targets, second.targets) if soft else None,
+    )
 
 
 @dataclass(frozen=True, eq=False)

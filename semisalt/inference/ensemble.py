@@ -14,6 +14,7 @@ from semisalt.errors import UserError
 from semisalt.files import write_json
 from semisalt.inference.predict import Predictor, quantise, vote
 from semisalt.inference.weights import load_weights, vote_weights
+from semisalt.metrics import iou
 from semisalt.run import RunDirectory
 
 # Tiles between two saves: a killed prediction loses so many at most.
@@ -41,15 +42,54 @@ def predict_folds(
     folds = run.finished_folds()
     if not folds:
         raise UserError(f"{run.path}: no fold is finished; go on with --resume")
-    files = []
-    for fold in folds:
-        file = folder / f"fold{fold}.npy"
-        voters = _voters(run, fold)
-        key = _key(tiles, [path for path, _ in voters])
+    files = [folder / f"fold{fold}.npy" for fold in folds]
+    for fold, file in zip(folds, files, strict=True):
         announce(f"fold {fold}: {len(tiles)} tiles → {file}")
-        _predict_fold(file, key, tiles, voters, network, predictor)
-        files.append(file)
+        predict_fold(run, fold, tiles, file, network, predictor)
     return files
+
+
+def predict_fold(
+    run: RunDirectory, fold: int, tiles: TileSet, file: Path, network: nn.Module, predictor: Predictor
+) -> None:
+    """A finished fold's own probabilities on `tiles`, kept in `file` as by `predict_folds`.
+
+    Beside it lie, float32 [N] each, what a selection of tiles may ask for (see `measures`) and costs no pass of its
+    own: NAME.agreement.npy, each tile's agreement with its mirror image (mean over the voters), and
+    NAME.stability.npy, the mean IoU at 0.5 of the earlier voters' masks against the last one's (NaN for one voter).
+    """
+    voters = voters_of(run, fold)
+    key = _key(tiles, [path for path, _ in voters])
+    partial, note = file.with_suffix(".partial.npy"), file.with_suffix(".json")
+    state = _read_note(note) if note.exists() else {}
+    same = state.get("key") == key
+    if same and file.exists():
+        return
+    if not same:
+        # Of other tiles or weights: both gone before the new note claims what lies here.
+        file.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    done = int(state.get("done", 0)) if same and partial.exists() else 0
+    if not done:
+        np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(tiles), *tiles.shape))
+        for path in measures(file).values():
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(tiles),))
+    out = [np.load(path, mmap_mode="r+") for path in (partial, *measures(file).values())]
+    for start in range(done, len(tiles), _CHUNK):
+        part = slice(start, min(start + _CHUNK, len(tiles)))
+        voted = _vote(tiles.subset(np.arange(part.start, part.stop)), voters, network, predictor)
+        for values, chunk in zip(out, voted, strict=True):
+            values[part] = chunk
+            values.flush()
+        write_json(note, {"key": key, "done": part.stop})
+    del out
+    partial.replace(file)
+
+
+def measures(file: Path) -> dict[str, Path]:
+    """The files of 'agreement' and 'stability' that belong to a fold's file of probabilities."""
+    return {name: file.with_suffix(f".{name}.npy") for name in ("agreement", "stability")}
 
 
 def mean_of(files: Sequence[Path]) -> NDArray[np.uint8]:
@@ -62,54 +102,35 @@ def mean_of(files: Sequence[Path]) -> NDArray[np.uint8]:
     return out
 
 
-def _predict_fold(
-    file: Path,
-    key: str,
-    tiles: TileSet,
-    voters: Sequence[tuple[Path, float]],
-    network: nn.Module,
-    predictor: Predictor,
-) -> None:
-    partial, note = file.with_suffix(".partial.npy"), file.with_suffix(".json")
-    state = _read_note(note) if note.exists() else {}
-    same = state.get("key") == key
-    if same and file.exists():
-        return
-    if not same:
-        # Of other tiles or weights: both gone before the new note claims what lies here.
-        file.unlink(missing_ok=True)
-        note.unlink(missing_ok=True)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    done = int(state.get("done", 0)) if same and partial.exists() else 0
-    shape = (len(tiles), *tiles.shape)
-    mode = "r+" if done else "w+"
-    out = np.lib.format.open_memmap(partial, mode=mode, dtype=np.uint8, shape=None if done else shape)
-    for start in range(done, len(tiles), _CHUNK):
-        chunk = tiles.subset(np.arange(start, min(start + _CHUNK, len(tiles))))
-        out[start : start + len(chunk)] = _vote(chunk, voters, network, predictor)
-        out.flush()
-        write_json(note, {"key": key, "done": start + len(chunk)})
-    del out
-    partial.replace(file)
-
-
 def _vote(
     tiles: TileSet, voters: Sequence[tuple[Path, float]], network: nn.Module, predictor: Predictor
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities, agreement and stability of a chunk of tiles; a blank tile is empty beyond doubt."""
     seen = np.flatnonzero(~tiles.blank)
-    visible = tiles.subset(seen)
-
-    def speak(path: Path) -> NDArray[np.uint8]:
-        load_weights(path, network)
-        return quantise(predictor(network, visible))
-
     out = np.zeros((len(tiles), *tiles.shape), np.uint8)
-    if len(seen):
-        out[seen] = vote((speak(path) for path, _ in voters), [weight for _, weight in voters])
-    return out
+    agreement, stability = np.ones(len(tiles), np.float32), np.ones(len(tiles), np.float32)
+    if not len(seen):
+        return out, agreement, stability
+    visible = tiles.subset(seen)
+    maps, agreements = [], []
+    for path, _ in voters:
+        load_weights(path, network)
+        probabilities, agrees = predictor.judge(network, visible)
+        maps.append(quantise(probabilities))
+        agreements.append(agrees)
+    out[seen] = vote(maps, [weight for _, weight in voters])
+    agreement[seen] = np.mean(agreements, axis=0)
+    stability[seen] = mean_iou(maps[:-1], maps[-1]) if len(maps) > 1 else np.nan
+    return out, agreement, stability
 
 
-def _voters(run: RunDirectory, fold: int) -> list[tuple[Path, float]]:
+def mean_iou(maps: Sequence[NDArray[np.uint8]], reference: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean over `maps` of each tile's IoU with `reference` at 0.5, [N]; all are uint8 [N, H, W], p = value / 255."""
+    shares = [iou(values > 127, reference > 127) for values in maps]
+    return np.asarray(np.mean(shares, axis=0), np.float64)
+
+
+def voters_of(run: RunDirectory, fold: int) -> list[tuple[Path, float]]:
     """The weights that speak for a fold, and how loud."""
     folder, config = run.fold(fold), run.config.snapshots
     if config.combine == "weights":

@@ -34,6 +34,8 @@ def evaluate(run: RunDirectory, labelled: TileSet) -> dict[str, Any]:
     fitted = grid.cross_fitted(_groups(fold_of, usable), usable)
     results = {
         "tiles": len(tiles),
+        # Not a score of tiles never seen: whoever reads the figures must find the word beside them.
+        **({"inflated": run.inflated} if run.inflated else {}),
         "label_fraction": run.config.data.label_fraction,
         "combine": run.config.snapshots.combine,
         "at_half": asdict(summary(apply(probabilities, Operating(0.5)), tiles.masks)),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semisalt.config import Config
 from semisalt.data.channels import Channels
 from semisalt.data.folds import sample_indices
 from semisalt.data.read import load_survey
@@ -75,7 +76,11 @@ def own_survey(run: RunDirectory, moved: Path | None) -> Survey:
 
 def unlabelled_of(run: RunDirectory, survey: Survey) -> TileSet:
     """The unlabelled tiles that a run works with: all of them, or its deterministic sample."""
-    config = run.config
+    return bare_tiles(survey, run.config)
+
+
+def bare_tiles(survey: Survey, config: Config) -> TileSet:
+    """The unlabelled tiles that a configuration works with."""
     return survey.unlabelled.subset(sample_indices(len(survey.unlabelled), config.data.unlabelled_limit, config.seed))
 
 

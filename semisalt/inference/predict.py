@@ -23,30 +23,43 @@ class Predictor:
     batch: int
     flip: bool
 
-    @torch.inference_mode()
     def __call__(self, network: nn.Module, tiles: TileSet) -> NDArray[np.float32]:
         """Salt probabilities, float32 [N, H, W]. The network is left in the mode it was in."""
+        return self.judge(network, tiles)[0]
+
+    @torch.inference_mode()
+    def judge(self, network: nn.Module, tiles: TileSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Salt probabilities, float32 [N, H, W], and the agreement of each tile with its mirror image, float32 [N].
+
+        The agreement is the IoU of the two views' masks at 0.5, 1 where both are empty; NaN without mirroring.
+        """
         was_training = network.training
         network.eval()
         images = torch.from_numpy(tiles.images)
         depths = torch.from_numpy(tiles.depths) if tiles.depths is not None else None
         out = torch.empty(images.shape, dtype=torch.float32)
+        agreement = torch.empty(len(tiles), dtype=torch.float32)
         for start in range(0, len(tiles), self.batch):
             part = slice(start, start + self.batch)
             x = self.channels(
                 images[part].to(self.device),
                 depths[part].to(self.device) if depths is not None else None,
             )
-            out[part] = self._probabilities(network, x).cpu()
+            probabilities, agrees = self._views(network, x)
+            out[part], agreement[part] = probabilities.cpu(), agrees.cpu()
         network.train(was_training)
-        return out.numpy()
+        return out.numpy(), agreement.numpy()
 
-    def _probabilities(self, network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def _views(self, network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with autocast(self.device, self.precision):
-            mean = network(x).float().sigmoid()
-            if self.flip:
-                mean = (mean + network(x.flip(3)).float().sigmoid().flip(2)) / 2
-        return self.channels.crop(mean)
+            plain = self.channels.crop(network(x).float().sigmoid())
+            if not self.flip:
+                return plain, plain.new_full((len(plain),), torch.nan)
+            mirrored = self.channels.crop(network(x.flip(3)).float().sigmoid().flip(2))
+        a, b = plain > 0.5, mirrored > 0.5
+        union = (a | b).sum(dim=(1, 2))
+        agreement = torch.where(union > 0, (a & b).sum(dim=(1, 2)) / union.clamp(min=1), 1.0)
+        return (plain + mirrored) / 2, agreement
 
 
 def quantise(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -61,9 +61,11 @@ def log_run(run: RunDirectory) -> None:
     at_half, cross_fitted and chosen. Raises UserError while the run has no results.
     """
     results = run.results
+    # A score of tiles that were learned from has a name of its own, by which it cannot be taken for another.
+    mark = "inflated/" if "inflated" in results else ""
     with _fresh_writer(run.path / "tensorboard" / "curve") as writer:
         for threshold, score in zip(results["curve"]["thresholds"], results["curve"]["precision"], strict=True):
-            writer.add_scalar("precision_over_threshold", score, round(100 * threshold))
+            writer.add_scalar(f"{mark}precision_over_threshold", score, round(100 * threshold))
         writer.add_image("threshold", threshold_curve(run), 0, dataformats="HWC")
     row = {
         **flatten(run.config.model_dump(mode="json")),
@@ -76,7 +78,7 @@ def log_run(run: RunDirectory) -> None:
         "chosen": results["chosen"]["precision"]["value"],
     }
     with _fresh_writer(run.path / "tensorboard" / "result") as writer:
-        _add_row(writer, row, metrics)
+        _add_row(writer, row, {mark + name: value for name, value in metrics.items()})
 
 
 def threshold_curve(run: RunDirectory) -> Picture:

@@ -28,8 +28,14 @@ def results_table(run: RunDirectory) -> Group:
     head = f"{run.path.name}: {finished} of {wanted} folds finished, {results['tiles']} tiles scored"
     if config.data.label_fraction < 1:
         head += f", {config.data.label_fraction:.0%} of the labels used"
+    inflated = [Text(f"INFLATED: {results['inflated']}", style="bold red")] if "inflated" in results else []
     return Group(
-        Text(head, style="bold"), _fold_table(results), _overall_table(results), Text(), _notes(config, results)
+        Text(head, style="bold"),
+        *inflated,
+        _fold_table(results),
+        _overall_table(results),
+        Text(),
+        _notes(config, results),
     )
 
 
@@ -97,6 +103,8 @@ def _notes(config: Config, results: Mapping[str, Any]) -> Table:
         f"{point['min_hole']} px dropped, as predictions are made. Chosen on the tiles it is scored on: flattering",
     )
     notes.add_row("weights", _selection(config))
+    if "inflated" in results:
+        notes.add_row("INFLATED", f"none of these scores is of unseen tiles: {results['inflated']}")
     return notes
 
 

@@ -55,7 +55,7 @@ def run_baseline(
             run = RunDirectory.resume(path, config, survey.fingerprint)
         else:
             run = _begin(path, survey, planned, accelerator, announce)
-        train_folds(run, survey, wanted, _supervised, accelerator)
+        train_folds(run, survey, wanted, supervised, accelerator)
         return evaluate(run, survey.labelled) if accelerator.is_main_process else {}
 
 
@@ -79,5 +79,6 @@ def _begin(
     return RunDirectory.open(path)
 
 
-def _supervised(network: nn.Module, channels: Channels, config: Config) -> Supervised:
+def supervised(network: nn.Module, channels: Channels, config: Config) -> Supervised:
+    """The method of the baseline, and of pseudo-label rounds."""
     return Supervised(network, channels, config.loss)

@@ -16,7 +16,7 @@ from semisalt.config import Config
 from semisalt.data.batches import batches
 from semisalt.data.channels import Channels
 from semisalt.data.folds import keep_labels, stratified_folds
-from semisalt.data.tiles import Survey, TileSet
+from semisalt.data.tiles import Survey, TileSet, join
 from semisalt.errors import UserError
 from semisalt.files import write_array, write_json
 from semisalt.inference.build import build_network, channels_of, predictor_of
@@ -27,6 +27,7 @@ from semisalt.metrics import bootstrap, precision
 from semisalt.models import SaltUNet
 from semisalt.run import FoldDirectory, RunDirectory, write_csv
 from semisalt.training.fit import Trainer
+from semisalt.training.lesson import Lesson
 from semisalt.training.log import TrainingLog
 from semisalt.training.snapshots import average_weights
 
@@ -74,14 +75,27 @@ def divide(survey: Survey, config: Config) -> Division:
     return Division(tiles, folds, kept)
 
 
+LessonOf = Callable[[int, Division], Lesson]
+
+
 def train_folds(
     run: RunDirectory,
     survey: Survey,
     folds: Sequence[int],
     build_method: MethodBuilder,
     accelerator: Accelerator,
+    lesson_of: LessonOf | None = None,
 ) -> None:
-    """Train the given folds that are not finished yet, each from its last checkpoint where it has one."""
+    """Train the given folds that are not finished yet, each from its last checkpoint where it has one.
+
+    Args:
+        run: where; its configuration is settled.
+        survey: the tiles.
+        folds: which folds.
+        build_method: how they learn.
+        accelerator: the device or devices.
+        lesson_of: what a fold learns from beside its own labels; asked just before the fold is trained.
+    """
     config = run.config
     division = divide(survey, config)
     if accelerator.is_main_process:
@@ -89,7 +103,8 @@ def train_folds(
         write_csv(run.path / "folds.csv", ("id", "fold", "label_used"), list(rows))
     for fold in folds:
         if not run.fold(fold).result.exists():
-            _train_fold(run, fold, division, channels_of(config, survey), build_method, accelerator)
+            lesson = lesson_of(fold, division) if lesson_of else None
+            _train_fold(run, fold, division, channels_of(config, survey), build_method, accelerator, lesson)
         accelerator.wait_for_everyone()
 
 
@@ -100,20 +115,27 @@ def _train_fold(
     channels: Channels,
     build_method: MethodBuilder,
     accelerator: Accelerator,
+    lesson: Lesson | None,
 ) -> None:
     config, folder = run.config, run.fold(fold)
     resumed = folder.checkpoint.exists()
     # A resumed network's weights come from its checkpoint, so that its pretrained ones need not be at hand.
     torch.manual_seed(config.seed * 1000 + fold)
-    network = build_network(config, channels, weights="none" if resumed else None)
+    given = lesson.weights if lesson else None
+    network = build_network(config, channels, weights="none" if resumed or given else None)
+    if given and not resumed:
+        load_weights(given, network)
+    real = division.train(fold)
+    rank, world = accelerator.process_index, accelerator.num_processes
     trainer = Trainer(
         build_method(network, channels, config),
-        division.train(fold),
+        join(real, lesson.tiles) if lesson else real,
         division.validation(fold),
         config,
         predictor_of(config, channels, accelerator.device),
         folder,
         accelerator,
+        lesson.plan(len(real), config, rank, world) if lesson else None,
     )
     if accelerator.is_main_process:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -191,7 +213,9 @@ def _averaged(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> NDA
 def _estimate_norms(trainer: Trainer, network: SaltUNet) -> None:
     """Estimate batch-norm statistics on augmented training tiles; every process on the same ones."""
     plan = replace(trainer.plan, rank=0, world=1)
-    stream = batches(trainer.train, plan, trainer.config.augment, epochs=1)
+    # Tiles as the training ended with: pseudo-labelled ones may have come first.
+    last = trainer.config.training.epochs - 1
+    stream = batches(trainer.train, plan, trainer.config.augment, epochs=last + 1, epoch=last)
     device, channels = trainer.predictor.device, trainer.predictor.channels
     moved = (batch.to(device) for batch in islice(stream, _NORM_BATCHES))
     update_bn((channels(batch.images, batch.depths) for batch in moved), network)

@@ -64,6 +64,7 @@ class Trainer:
         predictor: how validation tiles are predicted; its precision is the training's.
         folder: the fold's files.
         accelerator: the device or devices.
+        plan: which tiles make which batch; without it every tile of `train` once an epoch.
     """
 
     def __init__(
@@ -75,10 +76,11 @@ class Trainer:
         predictor: Predictor,
         folder: FoldDirectory,
         accelerator: Accelerator,
+        plan: Plan | None = None,
     ) -> None:
         self.method, self.train, self.validation = method, train, validation
         self.config, self.predictor, self.folder, self.accelerator = config, predictor, folder, accelerator
-        self.plan = Plan(
+        self.plan = plan or Plan(
             len(train), config.training.batch, config.seed, accelerator.process_index, accelerator.num_processes
         )
         self.schedule = build_schedule(config.schedule, epochs=config.training.epochs, steps_per_epoch=self.plan.steps)

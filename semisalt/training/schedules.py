@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from semisalt.config import CosineConfig, CyclicConfig
 
@@ -18,15 +19,18 @@ def triangular2(step: int, *, base: float, peak: float, step_size: int) -> float
     return base + math.ldexp((peak - base) * height, -cycle)
 
 
-def cosine_cycles(step: int, *, floor: float, peak: float, lengths: tuple[int, ...], warmup: int) -> float:
+def cosine_cycles(
+    step: int, *, floor: float, peak: float, lengths: tuple[int, ...], warmup: int, restart: float = 1.0
+) -> float:
     """Cosine cycles with warm restarts; the first begins with a linear warm-up.
 
     Args:
         step: from 0; past the last cycle the rate stays at the floor.
         floor: rate at the end of each cycle.
-        peak: rate at the start of each cycle.
+        peak: rate at the start of the first cycle.
         lengths: steps of each cycle.
         warmup: steps of the warm-up, within the first cycle.
+        restart: each further cycle starts at this share of the peak before it.
 
     Source: SGDR, Loshchilov & Hutter 2017.
     """
@@ -34,10 +38,11 @@ def cosine_cycles(step: int, *, floor: float, peak: float, lengths: tuple[int, .
         return peak * (step + 1) / (warmup + 1)
     start = warmup
     end = 0
-    for length in lengths:
+    for cycle, length in enumerate(lengths):
         end += length
+        top = max(floor, peak * restart**cycle)
         if step < end:
-            return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
+            return floor + (top - floor) * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
         start = end
     return floor
 
@@ -49,4 +54,11 @@ def build_schedule(config: CyclicConfig | CosineConfig, *, epochs: int, steps_pe
     lengths = tuple(cycle * steps_per_epoch for cycle in config.cycles or (epochs,))
     # A training cut down to one epoch still gets a descent.
     warmup = min(round(config.warmup_epochs * steps_per_epoch), lengths[0] // 2)
-    return lambda step: cosine_cycles(step, floor=config.floor, peak=config.peak, lengths=lengths, warmup=warmup)
+    return partial(
+        cosine_cycles,
+        floor=config.floor,
+        peak=config.peak,
+        lengths=lengths,
+        warmup=warmup,
+        restart=config.restart,
+    )

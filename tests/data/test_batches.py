@@ -76,7 +76,7 @@ def test_too_few_tiles_a_step_are_refused(tiles: int, batch: int, world: int) ->
 
 def as_bytes(batch: Batch) -> tuple[bytes, ...]:
     assert batch.depths is not None
-    return tuple(part.numpy().tobytes() for part in (batch.images, batch.masks, batch.depths, batch.indices))
+    return tuple(part.numpy().tobytes() for part in (batch.images, batch.targets, batch.depths, batch.indices))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_batches_hold_the_views_of_their_tiles(tiles: TileSet) -> None:
         for row, index in enumerate(batch.indices.tolist()):
             image, mask = view(tiles.images[index], tiles.masks[index], sample_seed(4, epoch, index))
             np.testing.assert_array_equal(batch.images[row].numpy(), image)
-            np.testing.assert_array_equal(batch.masks[row].numpy(), mask)
+            np.testing.assert_array_equal(batch.targets[row].numpy(), mask * 255)
             assert batch.depths is not None
             assert batch.depths[row].item() == tiles.depths[index]
 
@@ -126,7 +126,7 @@ def test_tiles_without_depths_and_without_masks(tiles: TileSet) -> None:
     plan = Plan(22, 5, seed=4)
     shallow = TileSet(tiles.ids, tiles.images, tiles.masks, None)
     assert next(batches(shallow, plan, AUGMENT, epochs=1)).depths is None
-    with pytest.raises(ValueError, match="need masks"):
+    with pytest.raises(ValueError, match="nothing to learn"):
         batches(TileSet(tiles.ids, tiles.images, None, None), plan, AUGMENT, epochs=1)
 
 
@@ -145,7 +145,7 @@ def test_batch_moves_whole() -> None:
     batch = Batch(torch.zeros(2, 4, 4), torch.ones(2, 4, 4), torch.ones(2), torch.arange(2))
     moved = batch.to(torch.device("meta"))
     assert moved.depths is not None
-    parts = (moved.images, moved.masks, moved.depths, moved.indices)
+    parts = (moved.images, moved.targets, moved.depths, moved.indices)
     assert {part.device.type for part in parts} == {"meta"}
     assert batch.to(torch.device("cpu")) is batch
-    assert Batch(batch.images, batch.masks, None, batch.indices).to(torch.device("meta")).depths is None
+    assert Batch(batch.images, batch.targets, None, batch.indices).to(torch.device("meta")).depths is None

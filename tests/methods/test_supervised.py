@@ -31,7 +31,7 @@ def setup() -> tuple[Supervised, Batch]:
     images = generator.integers(0, 256, (3, *SHAPE), dtype=np.uint8)
     masks = (generator.random((3, *SHAPE)) < 0.4).astype(np.uint8)
     channels = Channels(SHAPE, None, "none")
-    batch = Batch(torch.from_numpy(images), torch.from_numpy(masks), None, torch.arange(3))
+    batch = Batch(torch.from_numpy(images), torch.from_numpy(masks * np.uint8(255)), None, torch.arange(3))
     return Supervised(FirstChannel(channels), channels, LOSS), batch
 
 
@@ -39,7 +39,7 @@ def test_bce_of_the_tiles_own_pixels() -> None:
     """By the definition in numpy; the network's rubbish on the padding changes nothing."""
     method, batch = setup()
     logits = 1.5 * (batch.images.numpy() / 255.0 - 0.449) / 0.226
-    p, y = 1 / (1 + np.exp(-logits)), batch.masks.numpy()
+    p, y = 1 / (1 + np.exp(-logits)), batch.targets.numpy() / 255
     expected = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
     losses = method.step(batch, Progress(1, 9, 0.1))
     assert losses.parts.keys() == {"bce"}

@@ -1,0 +1,83 @@
+"""semisalt pseudo …: rounds of pseudo-labels, and a look at what they took."""
+
+from typing import Annotated
+
+import typer
+
+from semisalt.cli.options import ConfigOption, DataOption, SetOption, console, fold_list, rank
+from semisalt.errors import UserError
+
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def pseudo(
+    context: typer.Context,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds after the baseline.")] = 3,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="A finished run that is round 0; without it round 0 is trained."),
+    ] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Name under runs/, or a path; without it the recipe's name.")
+    ] = None,
+    overrides: SetOption = None,
+    folds: Annotated[str | None, typer.Option("--folds", help="Which folds, for example 0,1; all without.")] = None,
+    label_fraction: Annotated[
+        float | None, typer.Option("--label-fraction", help="Share of the labels that training may use.")
+    ] = None,
+    unlabelled_limit: Annotated[
+        int | None, typer.Option("--unlabelled-limit", help="Work with so many unlabelled tiles only.")
+    ] = None,
+    pooled: Annotated[
+        bool, typer.Option("--pooled", help="Labels by all folds together: for a submission, the score is inflated.")
+    ] = False,
+    early_stop: Annotated[
+        bool, typer.Option("--early-stop/--no-early-stop", help="End where a round does not beat the one before.")
+    ] = True,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with rounds that were begun.")] = False,
+) -> None:
+    """Train rounds of pseudo-labels: each labels the unlabelled tiles with the round before, and learns from them.
+
+    Example: [bold]semisalt pseudo --rounds 3 --config configs/pseudo_cpu.yaml --data data/tgs --folds 0,1[/bold]
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from accelerate import PartialState
+
+    from semisalt.config import load_config
+    from semisalt.data.read import load_survey
+    from semisalt.data.source import choose_source
+    from semisalt.pseudo.rounds import Request, folds_of, run_pseudo
+    from semisalt.report.finish import report_run
+    from semisalt.report.rounds import rounds_table
+    from semisalt.run import RunDirectory, find_run
+
+    settings = list(overrides or [])
+    if label_fraction is not None:
+        settings.append(f"data.label_fraction={label_fraction}")
+    if unlabelled_limit is not None:
+        settings.append(f"data.unlabelled_limit={unlabelled_limit}")
+    first = RunDirectory.open(find_run(source)) if source else None
+    recipe = load_config(first.path / "config.yaml" if first and config is None else config, settings)
+    path = find_run(run or (config.stem if config else "pseudo"))
+    if first and path.resolve() == first.path.resolve():
+        raise UserError(f"--run {path} is the run of --from: the rounds need a directory of their own")
+    request = Request(
+        path=path,
+        rounds=rounds,
+        source=first.path if first else None,
+        folds=folds_of(first, fold_list(folds), recipe),
+        pooled=pooled,
+        early_stop=early_stop,
+    )
+    with PartialState().main_process_first():
+        chosen, sentence = choose_source(data or (first.source() if first else None))
+        survey = load_survey(chosen)
+    console.print(sentence)
+    outcome = run_pseudo(request, survey, recipe, resume=resume, announce=console.print, report=report_run)
+    if rank() == 0:
+        console.print(rounds_table(outcome))
+        console.print(f"curves: tensorboard --logdir {path}")

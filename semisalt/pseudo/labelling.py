@@ -1,0 +1,288 @@
+"""A fold's pseudo-labels, by its own models alone: predict, measure, select, write with provenance."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semisalt.config import PseudoConfig
+from semisalt.data.channels import Channels
+from semisalt.data.tiles import TileSet, join
+from semisalt.errors import UserError
+from semisalt.files import write_array
+from semisalt.inference.build import build_network, predictor_of
+from semisalt.inference.ensemble import mean_iou, measures, predict_fold, voters_of
+from semisalt.inference.predict import Predictor, quantise, vote
+from semisalt.inference.weights import load_weights
+from semisalt.models import SaltUNet
+from semisalt.pseudo.labels import LabelDirectory, Provenance, hash_files, refuse_leak, write_labels, write_provenance
+from semisalt.pseudo.selection import (
+    TAKEN,
+    Candidates,
+    decided_share,
+    mean_confidence,
+    own_threshold,
+    select,
+)
+from semisalt.run import RunDirectory, read_csv
+from semisalt.training.crossval import Division
+
+Announce = Callable[[str], None]
+
+# Tiles whose probabilities are held in memory at a time.
+_CHUNK = 1024
+# A round is refused when its labels hold less than this share of the labelled prior's salt.
+_COLLAPSE = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is labelled for a fold, and by whom.
+
+    Attributes:
+        source: the run whose models give the labels.
+        fold: the fold that will learn from them.
+        voters: the folds whose models vote: the fold's own, or all of them (pooled).
+        bare: the survey's unlabelled tiles.
+        division: the labelled tiles; those that lost their labels to the label fraction are candidates too.
+        half: which half of the candidates may be taken, 0 or 1; None: all.
+    """
+
+    source: RunDirectory
+    fold: int
+    voters: tuple[int, ...]
+    bare: TileSet
+    division: Division
+    half: int | None = None
+
+    @property
+    def parts(self) -> list[tuple[TileSet, list[Path]]]:
+        """The candidates in two parts, each with the voters' files of probabilities.
+
+        The first part is what `semisalt predict` predicts, too: the files are shared.
+        """
+        folder = self.source.unlabelled
+        bare, aside = _candidate_parts(self.bare, self.division, self.fold)
+        parts = [(bare, [folder / f"fold{voter}.npy" for voter in self.voters])]
+        if len(aside):
+            parts.append((aside, [folder / f"fold{voter}-aside{self.fold}.npy" for voter in self.voters]))
+        return [part for part in parts if len(part[0])]
+
+    @property
+    def candidates(self) -> TileSet:
+        """All tiles that may be labelled. Raises UserError where there is none."""
+        return candidates_of(self.bare, self.division, self.fold)
+
+
+def label_fold(
+    task: Task, config: PseudoConfig, folder: LabelDirectory, device: torch.device, announce: Announce
+) -> None:
+    """Label a fold's candidates and write the set, unless it is there already.
+
+    Raises:
+        UserError: the models have seen the fold's validation tiles, and they are not pooled on purpose; their
+            predictions have collapsed to background; or no tile is good enough.
+    """
+    if folder.complete():
+        return
+    begin = time.monotonic()
+    provenance = _origin(task, folder)
+    for tiles, files in task.parts:
+        _predict(task, tiles, files, config, device, announce)
+    prior = task.division.train(task.fold).coverage
+    measured, threshold = _measure(task, config, float(prior.mean()), task.source.config.inference.thresholds)
+    figures = _figures(measured, prior)
+    _refuse_collapse(task, figures)
+    verdicts = select(measured, prior, config)
+    if task.half is not None:
+        verdicts = _halved(measured, prior, config, task)
+    taken = np.flatnonzero(verdicts == TAKEN)
+    if not len(taken):
+        raise UserError(
+            f"fold {task.fold}: no tile is good enough to be taken ({_tally(verdicts)}); lower pseudo.decided"
+        )
+    labels = _labels(task, taken, None if config.labels == "soft" else threshold)
+    digest = write_labels(folder, task.candidates, verdicts, measured, labels, soft=config.labels == "soft")
+    figures["seconds"] = round(time.monotonic() - begin, 1)
+    write_provenance(
+        folder, Provenance(**{**vars(provenance), "threshold": threshold, "figures": figures, "labels": digest})
+    )
+    announce(f"fold {task.fold}: {len(taken)} of {len(verdicts)} tiles taken; {_tally(verdicts)}")
+
+
+def candidates_of(bare: TileSet, division: Division, fold: int) -> TileSet:
+    """The tiles that may be labelled for a fold: unlabelled ones, then those that lost their labels to the fraction.
+
+    Raises UserError where there is none.
+    """
+    tiles = [part for part in _candidate_parts(bare, division, fold) if len(part)]
+    if not tiles:
+        raise UserError("there are no unlabelled tiles to learn from")
+    return join(*tiles) if len(tiles) > 1 else tiles[0]
+
+
+def learned_from(run: RunDirectory, fold: int) -> set[str]:
+    """Ids of all tiles whose true labels a fold's models have learned from, in this run and the rounds before it.
+
+    Where the validation score chose snapshots or the end of the training, the validation tiles are among them.
+    """
+    rows = read_csv(run.path / "folds.csv")
+    own = {row["id"] for row in rows if row["fold"] != str(fold) and row["label_used"] == "1"}
+    if run.config.snapshots.select == "best" or run.config.training.patience is not None:
+        own |= {row["id"] for row in rows if row["fold"] == str(fold)}
+    labels = label_directory(run, fold)
+    return own | set(labels.provenance().learned_from) if labels.complete() else own
+
+
+def label_directory(run: RunDirectory, fold: int) -> LabelDirectory:
+    """Where the labels lie that a fold of a round has learned from."""
+    return LabelDirectory(run.path / "labels" / f"fold{fold}")
+
+
+def halves(count: int, seed: int) -> NDArray[np.int64]:
+    """0 or 1 for each of `count` candidates, at random, as many of each as can be."""
+    return np.random.default_rng((seed, count)).permutation(count) % 2
+
+
+def _candidate_parts(bare: TileSet, division: Division, fold: int) -> tuple[TileSet, TileSet]:
+    return bare, division.unlabelled(fold)
+
+
+def _origin(task: Task, folder: LabelDirectory) -> Provenance:
+    """The provenance so far; checked before anything is predicted."""
+    files = [path for voter in task.voters for path, _ in voters_of(task.source, voter)]
+    known = sorted(set().union(*(learned_from(task.source, voter) for voter in task.voters)))
+    pooled = task.voters != (task.fold,)
+    models = {str(Path(name).relative_to(task.source.path)): digest for name, digest in hash_files(files).items()}
+    provenance = Provenance(str(task.source.path), task.fold, models, tuple(known), pooled, 0.5, {}, "")
+    if not pooled:
+        refuse_leak(folder, provenance, task.division.validation(task.fold).ids)
+    return provenance
+
+
+def _predict(
+    task: Task, tiles: TileSet, files: Sequence[Path], config: PseudoConfig, device: torch.device, announce: Announce
+) -> None:
+    run = task.source
+    channels = Channels(**run.channels)
+    network = build_network(run.config, channels, weights="none").to(device)
+    network.to(memory_format=torch.channels_last)
+    predictor = predictor_of(run.config, channels, device)
+    for voter, file in zip(task.voters, files, strict=True):
+        announce(f"fold {voter} of {run.path.name}: {len(tiles)} tiles → {file}")
+        predict_fold(run, voter, tiles, file, network, predictor)
+        if config.stability:
+            _add_stability(run, voter, tiles, file, network, predictor)
+
+
+def _add_stability(
+    run: RunDirectory, fold: int, tiles: TileSet, file: Path, network: SaltUNet, predictor: Predictor
+) -> None:
+    """Where one set of weights votes, the earlier snapshots are predicted for the stability alone."""
+    kept = measures(file)["stability"]
+    if not np.isnan(np.load(kept)).any():
+        return
+    snapshots = [run.fold(fold).snapshots / entry["file"] for entry in run.fold_result(fold)["snapshots"]]
+    stability = np.ones(len(tiles), np.float32)
+    probabilities = np.load(file, mmap_mode="r")
+    seen = np.flatnonzero(~tiles.blank)
+    for start in range(0, len(seen), _CHUNK):
+        part = seen[start : start + _CHUNK]
+        maps = []
+        for snapshot in snapshots:
+            load_weights(snapshot, network)
+            maps.append(quantise(predictor(network, tiles.subset(part))))
+        stability[part] = mean_iou(maps, probabilities[part])
+    write_array(kept, stability)
+
+
+def _chunks(task: Task) -> Iterator[NDArray[np.uint8]]:
+    """The voters' mean probabilities, a chunk of candidates at a time."""
+    for tiles, files in task.parts:
+        maps = [np.load(file, mmap_mode="r") for file in files]
+        for start in range(0, len(tiles), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            yield vote((values[part] for values in maps), [1 / len(maps)] * len(maps))
+
+
+def _measure(task: Task, config: PseudoConfig, prior: float, thresholds: tuple[float, ...]) -> tuple[Candidates, float]:
+    tiles = task.candidates
+    blank = tiles.blank
+    histogram = np.zeros(256, np.int64)
+    decided, confidence, areas = [], [], []
+    start = 0
+    for chunk in _chunks(task):
+        visible = chunk[~blank[start : start + len(chunk)]]
+        histogram += np.bincount(visible.ravel(), minlength=256)
+        decided.append(decided_share(chunk, config.low, config.high))
+        confidence.append(mean_confidence(chunk))
+        start += len(chunk)
+    threshold = own_threshold(histogram, prior, thresholds) if config.threshold == "own" else config.threshold
+    for chunk in _chunks(task):
+        areas.append(np.count_nonzero(chunk > threshold * 255, axis=(1, 2)))
+    beside = {
+        name: np.concatenate([np.mean([np.load(measures(f)[name]) for f in files], axis=0) for _, files in task.parts])
+        for name in ("agreement", "stability")
+    }
+    height, width = tiles.shape
+    measured = Candidates(
+        blank=blank,
+        decided=np.concatenate(decided),
+        confidence=np.concatenate(confidence),
+        agreement=beside["agreement"].astype(np.float64),
+        stability=beside["stability"].astype(np.float64),
+        area=np.concatenate(areas).astype(np.int64),
+        pixels=height * width,
+    )
+    return measured, float(threshold)
+
+
+def _halved(measured: Candidates, prior: NDArray[np.float64], config: PseudoConfig, task: Task) -> NDArray[np.str_]:
+    """The verdicts where only one half of the candidates may be taken."""
+    mine = halves(len(measured.blank), task.source.config.seed) == task.half
+    verdicts = np.full(len(mine), "of the other half", object)
+    own = Candidates(
+        **{name: value[mine] if isinstance(value, np.ndarray) else value for name, value in vars(measured).items()}
+    )
+    verdicts[mine] = select(own, prior, config)
+    return np.asarray(verdicts, np.str_)
+
+
+def _labels(task: Task, taken: NDArray[np.int64], threshold: float | None) -> NDArray[np.uint8]:
+    """The taken tiles' probabilities, or with a threshold their masks, uint8 [n, H, W], p = value / 255."""
+    out, start = [], 0
+    for chunk in _chunks(task):
+        mine = taken[(taken >= start) & (taken < start + len(chunk))] - start
+        values = chunk[mine]
+        out.append(values if threshold is None else (values > threshold * 255) * np.uint8(255))
+        start += len(chunk)
+    return np.concatenate(out)
+
+
+def _figures(measured: Candidates, prior: NDArray[np.float64]) -> dict[str, float]:
+    seen = ~measured.blank
+    return {
+        "foreground": float(measured.coverage[seen].mean()) if seen.any() else 0.0,
+        "empty_share": float((measured.area[seen] == 0).mean()) if seen.any() else 0.0,
+        "prior_foreground": float(prior.mean()),
+        "prior_empty_share": float((prior == 0).mean()),
+    }
+
+
+def _refuse_collapse(task: Task, figures: dict[str, float]) -> None:
+    if figures["foreground"] < _COLLAPSE * figures["prior_foreground"]:
+        raise UserError(
+            f"{task.source.path}, fold {task.fold}: its predictions have collapsed to background: "
+            f"{figures['foreground']:.1%} of the unlabelled pixels are salt, {figures['prior_foreground']:.1%} of the "
+            f"labelled ones; {figures['empty_share']:.0%} of the tiles are empty, {figures['prior_empty_share']:.0%} "
+            "of the labelled ones. Labels like these would teach the next round to see nothing"
+        )
+
+
+def _tally(verdicts: NDArray[np.str_]) -> str:
+    names, counts = np.unique(verdicts[verdicts != TAKEN], return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True)) or "none refused"

@@ -1,0 +1,95 @@
+"""The table at the end of pseudo-label rounds."""
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from semisalt.metrics import Interval
+from semisalt.pseudo.figures import RoundFigures, Taken
+from semisalt.pseudo.rounds import Outcome
+
+
+def rounds_table(outcome: Outcome) -> Group:
+    """What each round took and gained, what the columns mean, and which round is the result."""
+    first = outcome.rounds[0]
+    scores = _table("Score at 0.5 over the out-of-fold tiles, with 95 % intervals over tiles")
+    for name in ("round", "score", "minus round 0", "minus the one before", "min"):
+        scores.add_column(name, justify="right", no_wrap=True)
+    taken = _table("What was taken, all folds together")
+    for name in ("round", "empty", "salt", "of", "coverage", "prior", "foreground", "agree", "true"):
+        taken.add_column(name, justify="right", no_wrap=True)
+    for figures in outcome.rounds:
+        scores.add_row(*_score_row(figures))
+        if figures.taken:
+            taken.add_row(str(figures.round), *_taken_row(figures.taken))
+    inflated = [Text("INFLATED: labels are pooled, every score knows the tiles it is made on", style="bold red")]
+    return Group(
+        *(inflated if any(figures.inflated for figures in outcome.rounds) else []),
+        scores,
+        *([taken] if len(outcome.rounds) > 1 else []),
+        Text(),
+        _notes(),
+        Text(f"\n{outcome.ended[0].upper()}{outcome.ended[1:]}."),
+        Text(
+            f"Result: round {outcome.best}, {outcome.rounds[outcome.best].run}{_chosen(outcome, first)}", style="bold"
+        ),
+    )
+
+
+def _chosen(outcome: Outcome, first: RoundFigures) -> str:
+    if outcome.best == first.round:
+        return ": no round beat the supervised baseline"
+    gain = outcome.rounds[outcome.best].minus_first
+    assert gain is not None  # noqa: S101  # the best round is not the first
+    return f", {_signed(gain)} over the baseline"
+
+
+def _score_row(figures: RoundFigures) -> tuple[str, ...]:
+    mark = " (inflated)" if figures.inflated else ""
+    differences = (figures.minus_first, figures.minus_before)
+    return (
+        str(figures.round),
+        f"{figures.score}{mark}",
+        *("" if difference is None else _signed(difference) for difference in differences),
+        f"{figures.seconds / 60:.1f}",
+    )
+
+
+def _taken_row(taken: Taken) -> tuple[str, ...]:
+    return (
+        f"{taken.empty:,}",
+        f"{taken.salt:,}",
+        f"{taken.candidates:,}",
+        f"{taken.coverage:.1%}",
+        f"{taken.prior:.1%}",
+        f"{taken.foreground:.1%}",
+        "" if taken.agreement is None else f"{taken.agreement:.2f}",
+        "" if taken.truth is None else f"{taken.truth:.3f}",
+    )
+
+
+def _notes() -> Table:
+    notes = Table.grid(padding=(0, 2))
+    notes.add_column(no_wrap=True)
+    notes.add_column()
+    notes.add_row("empty, salt", "taken tiles without and with salt, of so many candidates")
+    notes.add_row("coverage", "mean share of salt of the taken tiles; prior: of the labelled ones")
+    notes.add_row("foreground", "share of salt that the round before saw in all candidates")
+    notes.add_row("agree", "mean IoU of its masks with those of the round before it")
+    notes.add_row("true", "mean precision of the taken labels where the truth is known; it is used for nothing else")
+    notes.add_row("minus …", "paired over tiles; the best of several rounds flatters itself a little")
+    return notes
+
+
+def _signed(interval: Interval) -> str:
+    return " ".join(
+        text.replace("0.", ".", 1)
+        for text in (f"{interval.value:+.3f}", f"[{interval.low:+.3f},", f"{interval.high:+.3f}]")
+    )
+
+
+def _table(title: str) -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD, title=f"\n{title}", title_justify="left", title_style="", pad_edge=False, show_edge=False
+    )
