@@ -2,19 +2,21 @@
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
 from semisalt.bench.arithmetic import matmul, matmul_size, step_flops
+from semisalt.bench.plain import plain_step
 from semisalt.bench.report import BenchReport, Subject, summarise
 from semisalt.bench.report import bench_table as bench_table
 from semisalt.bench.timing import interleaved
 from semisalt.bench.workload import (
-    bare_steps,
     loader,
     loader_batches,
+    loop_bare_step,
     loop_step,
     lovasz,
     make_trainer,
@@ -57,7 +59,7 @@ def bench(config: Config, *, device: torch.device, seconds: float, announce: Cal
     with TemporaryDirectory() as folder:
         trainer = make_trainer(settled.config, survey, device, Path(folder))
         network = trainer.method.predictor()
-        bare, eager, shape = bare_steps(trainer)
+        bare, shape = loop_bare_step(trainer)
         predict, predicted = prediction(trainer, bare)
         loss, loss_name = lovasz(trainer)
         workers = list(dict.fromkeys((config.data.workers, 0)))
@@ -77,13 +79,22 @@ def bench(config: Config, *, device: torch.device, seconds: float, announce: Cal
             loaded={count: loader_batches(count) * shape[0] for count in workers},
             sides=sides,
         )
-        actions = {
-            "step": loop_step(trainer),
-            "bare": bare,
-            "eager": eager,
-            "predict": predict,
-            "lovasz": loss,
-            **{f"loader {count}": loader(trainer, count) for count in workers},
-            **matmuls,
-        }
-        return summarise(subject, interleaved(actions, seconds=seconds, device=device, announce=announce))
+        channels = trainer.predictor.channels
+        with (
+            plain_step(settled.config, channels, shape, device, keep=False) as plain,
+            plain_step(settled.config, channels, shape, device, keep=True)
+            if device.type == "cpu"
+            else nullcontext() as kept,
+        ):
+            actions = {
+                "step": loop_step(trainer),
+                "bare": bare,
+                "plain": plain,
+                **({"kept": kept} if kept else {}),
+                "predict": predict,
+                "lovasz": loss,
+                **{f"loader {count}": loader(trainer, count) for count in workers},
+                **matmuls,
+            }
+            times = interleaved(actions, seconds=seconds, device=device, announce=announce)
+        return summarise(subject, times)

@@ -56,9 +56,11 @@ class BenchReport:
         rounds: how often.
         step: seconds of a step of the training loop, the wait for its batch included.
         bare: seconds of forward, backward and optimiser step of the same network on a prepared input.
-        eager: seconds of the same in fp32 and NCHW.
+        plain: seconds of a plain script's step: fp32, NCHW, eager, torch's own Adam, the system's allocator.
+        kept: seconds of the same with freed memory kept, as semisalt keeps it; None on a GPU.
         overhead: step / bare − 1.
-        speedup: eager / step.
+        speedup: plain / step.
+        speedup_kept: kept / step, what is left of it without the allocator; None on a GPU.
         training, inference: tiles a second.
         loaders: for each number of workers, tiles a second of a loader that works for nobody.
         lovasz: seconds of the Lovász loss, forward and backward, at the training's batch.
@@ -72,9 +74,11 @@ class BenchReport:
     rounds: int
     step: Spread
     bare: Spread
-    eager: Spread
+    plain: Spread
+    kept: Spread | None
     overhead: Spread
     speedup: Spread
+    speedup_kept: Spread | None
     training: Spread
     inference: Spread
     loaders: dict[int, Spread]
@@ -90,10 +94,11 @@ def summarise(subject: Subject, times: Mapping[str, Seconds]) -> BenchReport:
 
     Args:
         subject: what was measured.
-        times: of 'step', 'bare', 'eager', 'predict' and 'lovasz', 'loader N' for each N of `subject.loaded`, and
-            'matmul P' for each P of `subject.sides`.
+        times: of 'step', 'bare', 'plain', 'predict' and 'lovasz', on a CPU 'kept', 'loader N' for each N of
+            `subject.loaded`, and 'matmul P' for each P of `subject.sides`.
     """
-    step, bare, eager, lovasz = (times[name] for name in ("step", "bare", "eager", "lovasz"))
+    step, bare, plain, lovasz = (times[name] for name in ("step", "bare", "plain", "lovasz"))
+    kept = times.get("kept")
     gflops = subject.flops / step / 1e9
     peaks = {name: 2 * side**3 / times[f"matmul {name}"] / 1e9 for name, side in subject.sides.items()}
     return BenchReport(
@@ -101,9 +106,11 @@ def summarise(subject: Subject, times: Mapping[str, Seconds]) -> BenchReport:
         rounds=len(step),
         step=spread(step),
         bare=spread(bare),
-        eager=spread(eager),
+        plain=spread(plain),
+        kept=None if kept is None else spread(kept),
         overhead=spread(step / bare - 1),
-        speedup=spread(eager / step),
+        speedup=spread(plain / step),
+        speedup_kept=None if kept is None else spread(kept / step),
         training=spread(subject.input[0] / step),
         inference=spread(subject.predicted / times["predict"]),
         loaders={count: spread(tiles / times[f"loader {count}"]) for count, tiles in subject.loaded.items()},
@@ -143,13 +150,18 @@ def bench_table(report: BenchReport) -> RenderableType:
 
 
 def _training(report: BenchReport) -> list[Row]:
+    allocator = []
+    if report.kept is not None and report.speedup_kept is not None:
+        allocator.append(_row("plain, freed memory kept", report.kept, "ms", 1e3))
+        allocator.append(_row("loop's speed over that one", report.speedup_kept, "×"))
     return [
         _row("training", report.training, "tiles/s"),
         _row("step of the loop", report.step, "ms", 1e3),
         _row("bare forward, backward, step", report.bare, "ms", 1e3),
         _row("loop over bare", report.overhead, "%", 100, signed=True),
-        _row("bare in fp32, NCHW, eager", report.eager, "ms", 1e3),
-        _row("loop's speed over that", report.speedup, "×"),
+        _row("plain: fp32, NCHW, eager", report.plain, "ms", 1e3),
+        _row("loop's speed over plain", report.speedup, "×"),
+        *allocator,
         _row(f"{report.subject.lovasz}, both ways", report.lovasz, "ms", 1e3),
         _row("its share of a step", report.lovasz_share, "%", 100),
     ]

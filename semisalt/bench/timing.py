@@ -15,8 +15,8 @@ Seconds = NDArray[np.float64]
 LEAST_ROUNDS = 3
 # A call shorter than this is repeated within its turn, until the turn lasts as long as _TURN.
 _SHORT, _TURN = 0.05, 0.25
-# A first call longer than this is not made twice just to be sized.
-_LONG = 2.0
+# Calls before the first that counts: the heap has its size only after the second training step.
+_WARMUP = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def interleaved(
 ) -> dict[str, Seconds]:
     """Time all actions in turn, round after round (A B C A B C …).
 
-    Each is called once or twice beforehand. The rounds go on until another one would end after `seconds`, warm-up
+    Each is called three times beforehand. The rounds go on until another one would end after `seconds`, warm-up
     included, but there are three at least.
 
     Returns:
@@ -71,9 +71,9 @@ def interleaved(
 
 def _calls(action: Action, device: torch.device) -> int:
     """How many calls make a turn of this action."""
+    for _ in range(_WARMUP - 1):
+        timed(action, 1, device)
     once = timed(action, 1, device)
-    if once < _LONG:
-        once = timed(action, 1, device)
     return 1 if once >= _SHORT else max(math.ceil(_TURN / once), action.least)
 
 

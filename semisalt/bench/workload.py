@@ -120,8 +120,8 @@ def bare_step(
     return Action(run)
 
 
-def bare_steps(trainer: Trainer) -> tuple[Action, Action, tuple[int, int, int, int]]:
-    """The bare step as the loop runs the network, the plain one (fp32, NCHW, eager), and their input's shape."""
+def loop_bare_step(trainer: Trainer) -> tuple[Action, tuple[int, int, int, int]]:
+    """The bare step as the loop runs the network, and its input's shape."""
     batch = trainer.config.training.batch
     part = trainer.train.subset(np.arange(batch))
     device = trainer.predictor.device
@@ -130,11 +130,7 @@ def bare_steps(trainer: Trainer) -> tuple[Action, Action, tuple[int, int, int, i
     network, optimiser = trainer.method.predictor(), trainer.optimiser
     compiled = trainer.config.training.compile is True
     bare = bare_step(network, optimiser, inputs, trainer.predictor.precision, "NHWC", compiled=compiled)
-    return (
-        bare,
-        bare_step(network, optimiser, inputs, "fp32", "NCHW"),
-        (batch, inputs.shape[1], *trainer.predictor.channels.padded),
-    )
+    return bare, (batch, inputs.shape[1], *trainer.predictor.channels.padded)
 
 
 def prediction(trainer: Trainer, bare: Action) -> tuple[Action, int]:
