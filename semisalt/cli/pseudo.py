@@ -1,10 +1,11 @@
 """semisalt pseudo …: rounds of pseudo-labels, and a look at what they took."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from semisalt.cli.options import ConfigOption, DataOption, SetOption, console, fold_list, rank
+from semisalt.cli.options import ConfigOption, DataOption, RunArgument, SetOption, console, fold_list, rank
 from semisalt.errors import UserError
 
 app = typer.Typer(invoke_without_command=True)
@@ -50,7 +51,8 @@ def pseudo(
     from semisalt.config import load_config
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
-    from semisalt.pseudo.rounds import Request, folds_of, run_pseudo
+    from semisalt.pseudo.request import Request, folds_of
+    from semisalt.pseudo.rounds import run_pseudo
     from semisalt.report.finish import report_run
     from semisalt.report.rounds import rounds_table
     from semisalt.run import RunDirectory, find_run
@@ -81,3 +83,35 @@ def pseudo(
     if rank() == 0:
         console.print(rounds_table(outcome))
         console.print(f"curves: tensorboard --logdir {path}")
+
+
+@app.command()
+def inspect(
+    run: RunArgument,
+    number: Annotated[int, typer.Option("--round", min=1, help="Which round's labels.")] = 1,
+    fold: Annotated[int | None, typer.Option("--fold", min=0, help="Which fold; without it all of the round.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")] = None,
+) -> None:
+    """Show what a round took and what it refused, by confidence: counts here, tiles in a picture for each fold.
+
+    RUN is the directory that holds round1 and so on.
+
+    Example: [bold]semisalt pseudo inspect pseudo_cpu --round 1 --fold 0[/bold]
+    """
+    from semisalt.inference.outputs import own_survey
+    from semisalt.pseudo.labelling import label_directory
+    from semisalt.pseudo.labels import verdicts_of
+    from semisalt.report.gallery import verdict_table, write_gallery
+    from semisalt.run import RunDirectory, find_run
+
+    directory = RunDirectory.open(find_run(run) / f"round{number}")
+    known = [at for at in range(directory.config.data.folds) if label_directory(directory, at).complete()]
+    wanted = known if fold is None else [fold]
+    if not known or fold not in (None, *known):
+        named = f"labels are there for fold {', '.join(map(str, known))}" if known else "no fold has labels yet"
+        raise UserError(f"{directory.path}: {named}; go on with: semisalt pseudo --resume")
+    survey = own_survey(directory, data)
+    pictures = [write_gallery(directory, at, survey) for at in wanted]
+    console.print(verdict_table({at: verdicts_of(label_directory(directory, at)) for at in wanted}))
+    for picture in pictures:
+        console.print(f"picture: {picture}")

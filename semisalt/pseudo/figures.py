@@ -154,11 +154,20 @@ def _taken(
     )
 
 
-def _agreement(now: RunDirectory, before: RunDirectory, folds: tuple[int, ...]) -> float:
-    """Mean IoU at 0.5 of two rounds' masks of the unlabelled tiles, each fold with itself."""
+def _agreement(now: RunDirectory, before: RunDirectory, folds: tuple[int, ...]) -> float | None:
+    """Mean IoU at 0.5 of two rounds' masks of the unlabelled tiles, each fold with itself.
+
+    None where the two are not there for the same tiles: all candidates are labelled tiles set aside, or the source was
+    asked for other tiles since.
+    """
     shares = []
     for fold in folds:
-        maps = [np.load(run.unlabelled / f"fold{fold}.npy", mmap_mode="r") for run in (now, before)]
+        files = [run.unlabelled / f"fold{fold}.npy" for run in (now, before)]
+        if not all(file.exists() for file in files):
+            return None
+        maps = [np.load(file, mmap_mode="r") for file in files]
+        if maps[0].shape != maps[1].shape:
+            return None
         for start in range(0, len(maps[0]), _CHUNK):
             part = slice(start, start + _CHUNK)
             shares.append(mean_iou([maps[0][part]], maps[1][part]))

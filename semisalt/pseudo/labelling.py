@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semisalt.config import PseudoConfig
+from semisalt.config import Config, PseudoConfig
 from semisalt.data.channels import Channels
 from semisalt.data.tiles import TileSet, join
 from semisalt.errors import UserError
-from semisalt.files import write_array
+from semisalt.files import remove_leftovers, write_array
 from semisalt.inference.build import build_network, predictor_of
 from semisalt.inference.ensemble import mean_iou, measures, predict_fold, voters_of
 from semisalt.inference.predict import Predictor, quantise, vote
@@ -90,6 +90,9 @@ def label_fold(
     if folder.complete():
         return
     begin = time.monotonic()
+    for leftovers in (folder.path, task.source.unlabelled):
+        remove_leftovers(leftovers)  # of a killed labelling
+    _refuse_unmeasured(task, config)
     provenance = _origin(task, folder)
     for tiles, files in task.parts:
         _predict(task, tiles, files, config, device, announce)
@@ -103,7 +106,8 @@ def label_fold(
     taken = np.flatnonzero(verdicts == TAKEN)
     if not len(taken):
         raise UserError(
-            f"fold {task.fold}: no tile is good enough to be taken ({_tally(verdicts)}); lower pseudo.decided"
+            f"fold {task.fold}: no tile can be taken ({_tally(verdicts)}). Where most are undecided, lower "
+            "pseudo.decided; where most are over their quota, they lack the labelled sizes of salt: see pseudo.quotas"
         )
     labels = _labels(task, taken, None if config.labels == "soft" else threshold)
     digest = write_labels(folder, task.candidates, verdicts, measured, labels, soft=config.labels == "soft")
@@ -132,10 +136,20 @@ def learned_from(run: RunDirectory, fold: int) -> set[str]:
     """
     rows = read_csv(run.path / "folds.csv")
     own = {row["id"] for row in rows if row["fold"] != str(fold) and row["label_used"] == "1"}
-    if run.config.snapshots.select == "best" or run.config.training.patience is not None:
+    if chosen_by_score(run.config):
         own |= {row["id"] for row in rows if row["fold"] == str(fold)}
     labels = label_directory(run, fold)
     return own | set(labels.provenance().learned_from) if labels.complete() else own
+
+
+def chosen_by_score(config: Config) -> dict[str, str | int]:
+    """The keys by which a fold's validation score has a say in its weights, with their values."""
+    keys: dict[str, str | int] = {}
+    if config.snapshots.select == "best":
+        keys["snapshots.select"] = "best"
+    if config.training.patience is not None:
+        keys["training.patience"] = config.training.patience
+    return keys
 
 
 def label_directory(run: RunDirectory, fold: int) -> LabelDirectory:
@@ -162,6 +176,21 @@ def _origin(task: Task, folder: LabelDirectory) -> Provenance:
     if not pooled:
         refuse_leak(folder, provenance, task.division.validation(task.fold).ids)
     return provenance
+
+
+def _refuse_unmeasured(task: Task, config: PseudoConfig) -> None:
+    """The round's recipe may ask for a measure that its source cannot give."""
+    run = task.source
+    if config.mirrored and not run.config.inference.flip:
+        raise UserError(
+            f"pseudo.mirrored compares a tile with its mirror image, and {run.path} has inference.flip: false"
+        )
+    short = [voter for voter in task.voters if len(run.fold_result(voter)["snapshots"]) < 2]
+    if config.stability and short:
+        raise UserError(
+            f"pseudo.stability compares snapshots, and fold {', '.join(map(str, short))} of {run.path} has one: "
+            "set pseudo.stability to 0, or train the source with snapshots.keep of 2 or more"
+        )
 
 
 def _predict(
@@ -221,6 +250,10 @@ def _measure(task: Task, config: PseudoConfig, prior: float, thresholds: tuple[f
         decided.append(decided_share(chunk, config.low, config.high))
         confidence.append(mean_confidence(chunk))
         start += len(chunk)
+    if not histogram.any():
+        raise UserError(
+            f"fold {task.fold}: all of the {len(tiles)} unlabelled tiles are blank, there is nothing to learn"
+        )
     threshold = own_threshold(histogram, prior, thresholds) if config.threshold == "own" else config.threshold
     for chunk in _chunks(task):
         areas.append(np.count_nonzero(chunk > threshold * 255, axis=(1, 2)))

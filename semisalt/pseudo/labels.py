@@ -135,9 +135,12 @@ def load_labels(folder: LabelDirectory, candidates: TileSet) -> TileSet:
     taken = candidates.subset(np.array([row["verdict"] == TAKEN for row in rows], np.bool_))
     if file.suffix == ".npy":
         soft: NDArray[np.uint8] = np.load(file)
+        _refuse_changed(folder, len(soft) != len(taken))
         masks = (soft > provenance.threshold * 255).astype(np.uint8)
         return TileSet(taken.ids, taken.images, masks, taken.depths, soft)
-    masks = np.array([decode(row["rle_mask"], taken.shape) for row in read_csv(file)], np.uint8)
+    labels = read_csv(file)
+    _refuse_changed(folder, [row["id"] for row in labels] != list(taken.ids))
+    masks = np.array([decode(row["rle_mask"], taken.shape) for row in labels], np.uint8)
     return TileSet(taken.ids, taken.images, masks.reshape(-1, *taken.shape), taken.depths)
 
 
@@ -153,9 +156,32 @@ def refuse_leak(folder: LabelDirectory, provenance: Provenance, validation: Coll
         )
 
 
+def refuse_other_labels(folder: LabelDirectory, provenance: Provenance, fold: int, *, pooled: bool) -> None:
+    """Raise UserError for labels of another fold, and for pooled ones where they are not asked for, or the reverse."""
+    if provenance.fold != fold:
+        raise UserError(
+            f"{folder.provenance_file}: these labels were made for fold {provenance.fold}, not for fold {fold}: "
+            f"remove {folder.path} to label the fold anew"
+        )
+    if provenance.pooled != pooled:
+        found, wanted = ("pooled", "its own models'") if provenance.pooled else ("its own models'", "pooled")
+        raise UserError(
+            f"{folder.provenance_file}: these labels are {found}, this run's are {wanted}: "
+            f"remove {folder.path} to label the fold anew"
+        )
+
+
 def hash_files(files: Sequence[Path]) -> dict[str, str]:
     """sha256 of each file, by its path."""
     return {str(file): _sha256(file) for file in files}
+
+
+def _refuse_changed(folder: LabelDirectory, changed: bool) -> None:
+    if changed:
+        raise UserError(
+            f"{folder.tiles} names other tiles as taken than were labelled: it was changed after it was written; "
+            f"remove {folder.path} to label the fold anew"
+        )
 
 
 def _labels_file(folder: LabelDirectory) -> Path:

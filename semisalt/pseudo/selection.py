@@ -101,38 +101,30 @@ def refuse(tiles: Candidates, config: PseudoConfig) -> NDArray[np.str_]:
     return np.asarray(np.select(list(rules.values()), list(rules), default=""), np.str_)
 
 
-def quota(free: NDArray[np.bool_], coverage: Floats, prior: Floats, limit: int | None) -> NDArray[np.int64]:
-    """How many tiles of each size class to take, so that their mean coverage stays at the labelled prior.
+def quota(order: NDArray[np.int64], coverage: Floats, prior: Floats, limit: int | None) -> NDArray[np.int64]:
+    """The tiles to take, so that their mean coverage stays at the labelled prior; positions [n], a part of `order`.
 
-    With T tiles in mind, a class gives its share of the prior, round(q · T), or all that it has. T is the greatest
-    number for which the mean coverage of the taken tiles differs from the prior's by a tenth of it at most.
+    The i-th best tile of a size class (from 0) comes at (i + 1/2) / q, where q is the class's share of the prior: every
+    beginning of that sequence holds the classes as the prior does, to within a tile, until one of them is used up.
+    The longest beginning whose mean coverage differs from the prior's by a tenth of it at most is taken.
 
     Args:
-        free: bool [N], tiles that may be taken.
-        coverage: [N], share of salt by the hard label.
+        order: positions of the tiles that may be taken, the best first.
+        coverage: share of salt by the hard label, of all tiles.
         prior: [M], coverage of the labelled tiles.
         limit: at most so many tiles in all.
-
-    Returns:
-        [classes].
     """
-    classes = len(CLASS_EDGES) + 1
-    of_free, of_prior = size_classes(coverage[free]), size_classes(prior)
-    available = np.bincount(of_free, minlength=classes)
-    wanted = np.bincount(of_prior, minlength=classes) / len(prior)
-    sums = np.bincount(of_free, weights=coverage[free], minlength=classes)
-    means = np.divide(sums, available, out=np.zeros(classes), where=available > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        most = np.nanmax(np.where(wanted > 0, available / wanted, 0.0))
-    best = np.zeros(classes, np.int64)
-    for total in np.unique(np.linspace(0, most, 513).astype(np.int64))[1:]:
-        counts = np.minimum(available, np.rint(wanted * total).astype(np.int64))
-        if limit is not None and counts.sum() > limit:
-            break
-        mean = (counts * means).sum() / max(counts.sum(), 1)
-        if abs(mean - prior.mean()) <= TOLERANCE * prior.mean():
-            best = counts
-    return best
+    of_prior = np.bincount(size_classes(prior), minlength=len(CLASS_EDGES) + 1) / len(prior)
+    classes = size_classes(coverage[order])
+    place = np.full(len(order), np.inf)
+    for at in np.flatnonzero(of_prior):
+        mine = classes == at
+        place[mine] = (np.arange(np.count_nonzero(mine)) + 0.5) / of_prior[at]
+    # A class that no labelled tile has is never taken.
+    sequence = order[np.argsort(place, kind="stable")[: np.isfinite(place).sum()]][:limit]
+    means = np.cumsum(coverage[sequence]) / np.arange(1, len(sequence) + 1)
+    fair = np.flatnonzero(np.abs(means - prior.mean()) <= TOLERANCE * prior.mean())
+    return sequence[: fair[-1] + 1 if len(fair) else 0]
 
 
 def select(tiles: Candidates, prior: Floats, config: PseudoConfig) -> NDArray[np.str_]:
@@ -150,12 +142,7 @@ def select(tiles: Candidates, prior: Floats, config: PseudoConfig) -> NDArray[np
     free = reasons == ""
     order = np.lexsort((-tiles.confidence, -tiles.decided))
     order = order[free[order]]
-    if config.quotas:
-        counts = quota(free, tiles.coverage, prior, config.limit)
-        classes = size_classes(tiles.coverage)
-        kept = np.concatenate([order[classes[order] == at][:count] for at, count in enumerate(counts)])
-    else:
-        kept = order[: config.limit]
+    kept = quota(order, tiles.coverage, prior, config.limit) if config.quotas else order[: config.limit]
     reasons[free] = "over its quota" if config.quotas else "over the limit"
-    reasons[kept.astype(np.int64)] = TAKEN
+    reasons[kept] = TAKEN
     return np.asarray(reasons, np.str_)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semisalt.data.tiles import Survey, TileSet, fingerprint
+from semisalt.data.tiles import Survey, TileSet, fingerprint, join
 
 
 def tiles(count: int = 3, masks: bool = True, depths: bool = True, seed: int = 0) -> TileSet:
@@ -91,3 +91,55 @@ def test_depth_range_spans_both_sets() -> None:
     assert survey(one, none).depth_range == (2.0, 5.0)
     assert survey(unknown, unknown).depth_range is None
     assert survey(none, none).depth_range is None
+
+
+def named(part: TileSet, prefix: str, soft: bool = False) -> TileSet:
+    values = np.random.default_rng(9).integers(0, 256, part.images.shape, dtype=np.uint8) if soft else None
+    return TileSet(tuple(prefix + tile for tile in part.ids), part.images, part.masks, part.depths, values)
+
+
+def test_targets_are_soft_labels_where_there_are_any() -> None:
+    hard, soft = tiles(), named(tiles(), "s", soft=True)
+    assert hard.masks is not None
+    assert soft.soft is not None
+    np.testing.assert_array_equal(hard.targets, np.where(hard.masks == 1, 255, 0))
+    assert hard.targets.dtype == np.uint8
+    np.testing.assert_array_equal(soft.targets, soft.soft)
+    picked = soft.subset(np.array([2, 0]))
+    np.testing.assert_array_equal(picked.targets, soft.soft[[2, 0]])
+    with pytest.raises(ValueError, match="nothing to learn"):
+        _ = tiles(masks=False).targets
+    with pytest.raises(ValueError, match="soft labels of shape"):
+        TileSet(hard.ids, hard.images, None, None, soft.soft)
+    with pytest.raises(ValueError, match="soft labels of shape"):
+        TileSet(hard.ids, hard.images, hard.masks, None, soft.soft[:, :3])
+
+
+def test_joined_tiles_keep_their_places() -> None:
+    first, second = tiles(3), named(tiles(2, seed=1), "p")
+    both = join(first, second)
+    assert both.ids == ("t0", "t1", "t2", "pt0", "pt1")
+    for name in ("images", "masks", "depths"):
+        np.testing.assert_array_equal(getattr(both, name)[:3], getattr(first, name))
+        np.testing.assert_array_equal(getattr(both, name)[3:], getattr(second, name))
+    assert both.soft is None
+    with pytest.raises(ValueError, match="must be different"):
+        join(first, first)
+
+
+@pytest.mark.parametrize("soft", [(True, False), (False, True), (True, True)])
+def test_hard_labels_beside_soft_ones_are_certain(soft: tuple[bool, bool]) -> None:
+    first, second = named(tiles(3), "a", soft[0]), named(tiles(2, seed=1), "b", soft[1])
+    both = join(first, second)
+    assert first.masks is not None
+    assert second.masks is not None
+    np.testing.assert_array_equal(both.masks, np.concatenate([first.masks, second.masks]))
+    np.testing.assert_array_equal(both.targets[:3], first.targets)
+    np.testing.assert_array_equal(both.targets[3:], second.targets)
+
+
+def test_what_one_part_lacks_the_whole_lacks() -> None:
+    bare = named(tiles(2, masks=False), "u")
+    assert join(tiles(3), bare).masks is None
+    assert join(named(tiles(3), "s", soft=True), bare).soft is None
+    assert join(tiles(3), named(tiles(2, depths=False), "d")).depths is None

@@ -116,3 +116,46 @@ def test_quantise_does_not_hide_what_is_not_finite(bad: float) -> None:
     values[1, 2, 0] = bad
     with pytest.raises(FloatingPointError, match="not finite"):
         quantise(values)
+
+
+class Left(nn.Module):
+    """Salt where the image channel is positive, and in the left half of what it is shown wherever `bias` says so."""
+
+    def __init__(self, bias: float) -> None:
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = 10 * x[:, 0]
+        out[:, :, : x.shape[3] // 2] += self.bias
+        return out
+
+
+def test_agreement_with_the_mirror_image_by_hand() -> None:
+    """Pixels that are salt on their own, and a left half that is salt in whichever view it is the left one."""
+    images = np.zeros((4, 32, 32), np.uint8)
+    images[1, 8:16] = 255  # rows that both views see
+    images[2, 8:16, :8] = 255
+    images[3] = 255
+    tiles = TileSet(tuple("abcd"), images, None, None)
+    predictor = Predictor(Channels((32, 32), None, "none"), CPU, "fp32", 3, True)
+    maps, agreement = predictor.judge(Left(0.0), tiles)
+    assert agreement.tolist() == [1, 1, 1, 1]  # two empty masks agree
+    assert ((maps > 0.5) == (images > 127)).all()
+    _, agreement = predictor.judge(Left(1000.0), tiles)
+    # The left half in one view, the right half in the other: what both see is the rows (and all of the last tile).
+    assert agreement.tolist() == pytest.approx([0, 8 / 32, 8 * 8 / (32 * 32), 1])
+    assert agreement.dtype == np.float32
+    plain = Predictor(Channels((32, 32), None, "none"), CPU, "fp32", 3, False)
+    maps, agreement = plain.judge(Left(0.0), tiles)
+    assert np.isnan(agreement).all()
+    np.testing.assert_array_equal(maps, plain(Left(0.0), tiles))
+
+
+def test_agreement_equals_plain_loops(network: nn.Module) -> None:
+    tiles = tiny_tiles(7)
+    _, found = Predictor(tiny_channels(), CPU, "fp32", 3, True).judge(network, tiles)
+    one, other = logits(network, tiles) > 0, logits(network, tiles, mirrored=True)[:, :, ::-1] > 0
+    expected = [(a & b).sum() / (a | b).sum() if (a | b).any() else 1.0 for a, b in zip(one, other, strict=True)]
+    assert found.tolist() == pytest.approx(expected, abs=0.02)
+    assert min(expected) < 0.95

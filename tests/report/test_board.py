@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG, SESSION_S
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 
+from semisalt.inference.evaluate import evaluate
 from semisalt.report.board import flatten, log_fold, log_run
 from semisalt.report.figures import outlined, sheet
 
@@ -107,3 +108,18 @@ def test_a_run_has_one_row_of_hyperparameters(run_with):
 def test_flattening():
     tree = {"a": {"b": {"c": 1, "d": None}, "e": True}, "f": [1, 2.5], "g": "auto", "h": []}
     assert flatten(tree) == {"a.b.c": 1, "a.e": "true", "f": "1, 2.5", "g": "auto", "h": ""}
+
+
+def test_an_inflated_run_has_no_score_by_the_plain_names(run, labelled):
+    """What TensorBoard's own reader finds: every score of the run bears the mark."""
+    file = run.path / "provenance.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "inflated": "labels are pooled"}))
+    evaluate(run, labelled)
+    log_run(run)
+    assert json.loads((run.path / "results.json").read_text())["inflated"] == "labels are pooled"
+    assert events(run.path / "tensorboard" / "curve").Tags()["scalars"] == ["inflated/precision_over_threshold"]
+    found = events(run.path / "tensorboard" / "result")
+    names = {f"inflated/{name}" for name in ("at_half", "cross_fitted", "chosen")}
+    assert set(found.Tags()["scalars"]) == names
+    start = HParamsPluginData.FromString(found.PluginTagToContent("hparams")[SESSION_START_INFO_TAG])
+    assert start.session_start_info.hparams["folds_finished"].number_value == 2

@@ -85,3 +85,22 @@ def test_cosine_stays_between_zero_and_peak(cycles: list[int], steps: int, warmu
     config = CosineConfig(peak=0.1, floor=0.01, cycles=tuple(cycles), warmup_epochs=warmup)
     rate = build_schedule(config, epochs=sum(cycles), steps_per_epoch=steps)(step)
     assert 0 < rate <= 0.1 + 1e-12
+
+
+def test_each_restart_begins_lower() -> None:
+    """Three cycles of four steps whose peaks halve; the first is warmed up for two steps."""
+    rates = [cosine_cycles(s, floor=0.0, peak=8.0, lengths=(4, 4, 4), warmup=2, restart=0.5) for s in range(13)]
+    high, low = (2 + math.sqrt(2)) / 4, (2 - math.sqrt(2)) / 4
+    expected = [8 / 3, 16 / 3, 8, 4, 4, 4 * high, 2, 4 * low, 2, 2 * high, 1, 2 * low, 0]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_restart_never_begins_under_the_floor() -> None:
+    rates = [cosine_cycles(s, floor=1.0, peak=3.0, lengths=(2, 2, 2), warmup=0, restart=0.1) for s in range(6)]
+    assert rates == pytest.approx([3, 2, 1, 1, 1, 1])
+
+
+def test_the_configured_restart_reaches_the_schedule() -> None:
+    config = CosineConfig(peak=1.0, floor=0.0, cycles=(2, 1), warmup_epochs=0, restart=0.25)
+    schedule = build_schedule(config, epochs=3, steps_per_epoch=2)
+    assert [schedule(step) for step in (0, 2, 4, 5)] == pytest.approx([1.0, 0.5, 0.25, 0.125])
