@@ -59,6 +59,8 @@ class AugmentConfig(_Section):
     brightness: float = Field(0.2, ge=0, lt=1)
     contrast: float = Field(0.2, ge=0, lt=1)
     blur: float = Field(0.1, ge=0, le=1, description="Probability of a Gaussian blur of 3 px")
+    noise: float = Field(0.0, ge=0, le=1, description="Probability of white noise, σ up to a tenth of the range")
+    erase: float = Field(0.0, ge=0, le=1, description="Probability of one to three grey boxes; the mask keeps its salt")
 
 
 class ModelConfig(_Section):
@@ -187,6 +189,7 @@ class PseudoConfig(_Section):
     min_area: int = Field(20, ge=0, description="Masks of 1 to fewer pixels are refused")
     max_coverage: float = Field(0.9, gt=0, le=1, description="Masks of more salt are refused")
     quotas: bool = Field(True, description="Hold the taken tiles' sizes of salt at the labelled prior")
+    empties: float = Field(1.0, ge=0, le=1, description="Share of the prior's empty tiles that the quotas allow")
     limit: int | None = Field(None, ge=1, description="Take so many tiles at most")
     labels: Literal["hard", "soft"] = "hard"
     threshold: Literal["own"] | Annotated[float, Field(gt=0, lt=1)] = Field(
@@ -196,7 +199,11 @@ class PseudoConfig(_Section):
     share: float = Field(1 / 3, gt=0, lt=1, description="Share of pseudo-labelled tiles in a batch (mix)")
     pretrain: float = Field(0.6, gt=0, lt=1, description="Share of the epochs on pseudo-labels alone")
     rate: float = Field(0.5, gt=0, le=1, description="Learning rate of the fine-tuning, relative")
-    start: Literal["scratch", "previous"] = Field("scratch", description="Weights that a round starts from")
+    augment: AugmentConfig | None = Field(None, description="Views of pseudo-labelled tiles; null: as the real ones'")
+    start: Literal["scratch", "previous"] = Field(
+        "scratch", description="Weights that a round starts from; previous: and with the finishing losses at once"
+    )
+    peak: float | None = Field(None, gt=0, description="Peak learning rate of a round; null: schedule.peak")
 
 
 class Config(_Section):

@@ -25,6 +25,9 @@ DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="A folder or zip of tiles; without it data/tgs, else the synthetic survey."),
 ]
+MosaicOption = Annotated[
+    bool, typer.Option("--mosaic", help="Let neighbouring tiles correct the masks (see `semisalt mosaic`).")
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A name under runs/, or a run's path.")]
 
 

@@ -51,7 +51,7 @@ def pseudo(
     from semisalt.config import load_config
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
-    from semisalt.pseudo.request import Request, folds_of
+    from semisalt.pseudo.request import Begun, Request, folds_of
     from semisalt.pseudo.rounds import run_pseudo
     from semisalt.report.finish import report_run
     from semisalt.report.rounds import rounds_table
@@ -62,21 +62,27 @@ def pseudo(
         settings.append(f"data.label_fraction={label_fraction}")
     if unlabelled_limit is not None:
         settings.append(f"data.unlabelled_limit={unlabelled_limit}")
-    first = RunDirectory.open(find_run(source)) if source else None
-    recipe = load_config(first.path / "config.yaml" if first and config is None else config, settings)
     path = find_run(run or (config.stem if config else "pseudo"))
+    # Rounds that go on have a request, a recipe and data of their own; what is given is compared with them.
+    begun = Begun.open(path) if resume else None
+    if begun and source is None and begun.source:
+        source = begun.source
+    first = RunDirectory.open(find_run(source)) if source else None
+    own = (begun.run if begun else None) or first
+    recipe = load_config(own.path / "config.yaml" if own and config is None else config, settings)
     if first and path.resolve() == first.path.resolve():
         raise UserError(f"--run {path} is the run of --from: the rounds need a directory of their own")
+    wanted = fold_list(folds)
     request = Request(
         path=path,
         rounds=rounds,
         source=first.path if first else None,
-        folds=folds_of(first, fold_list(folds), recipe),
-        pooled=pooled,
+        folds=begun.folds if begun and wanted is None else folds_of(first, wanted, recipe),
+        pooled=pooled or (begun is not None and begun.pooled),
         early_stop=early_stop,
     )
     with PartialState().main_process_first():
-        chosen, sentence = choose_source(data or (first.source() if first else None))
+        chosen, sentence = choose_source(data or (own.source() if own else None))
         survey = load_survey(chosen)
     console.print(sentence)
     outcome = run_pseudo(request, survey, recipe, resume=resume, announce=console.print, report=report_run)

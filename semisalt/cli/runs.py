@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from semisalt.cli.options import ConfigOption, DataOption, RunArgument, SetOption, console, device, fold_list, rank
+from semisalt.cli.options import (
+    ConfigOption,
+    DataOption,
+    MosaicOption,
+    RunArgument,
+    SetOption,
+    console,
+    device,
+    fold_list,
+    rank,
+)
 from semisalt.errors import UserError
 
 
@@ -72,6 +82,7 @@ def predict(
     out: Annotated[
         Path | None, typer.Option("--out", help="A folder; needed with files or --data, else RUN/predictions.")
     ] = None,
+    mosaic: MosaicOption = False,
 ) -> None:
     """Write probability maps and masks of unlabelled tiles, of a data set or of single files.
 
@@ -87,6 +98,8 @@ def predict(
         raise UserError("--out is missing: RUN/predictions is kept for the run's own data")
     if files and data is not None:
         raise UserError("give files or --data, not both")
+    if mosaic and (files or data is not None):
+        raise UserError("--mosaic needs the neighbours of the run's own tiles: leave out files and --data")
     directory = RunDirectory.open(find_run(run))
     target = out or directory.path / "predictions"
     with directory.lock():
@@ -95,8 +108,13 @@ def predict(
         elif data is not None:
             tiles, cache = load_survey(data).unlabelled, target / "folds"
         else:
-            tiles, cache = unlabelled_of(directory, own_survey(directory, None)), directory.unlabelled
+            survey = own_survey(directory, None)
+            tiles, cache = unlabelled_of(directory, survey), directory.unlabelled
         prediction = predict_tiles(directory, tiles, cache, device(), console.print)
+        if mosaic:
+            from semisalt.mosaics.apply import correction
+
+            prediction = correction(directory, survey, device(), console.print)(prediction)
         write_maps(target, tiles.ids, prediction.probabilities, prediction.masks)
         picture = target / "overview.png"
         overview(directory, tiles, prediction.probabilities, prediction.masks, picture)
@@ -106,6 +124,7 @@ def predict(
 def submit(
     run: RunArgument,
     data: Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")] = None,
+    mosaic: MosaicOption = False,
 ) -> None:
     """Write a checked submission.csv for all unlabelled tiles of the run's data.
 
@@ -117,7 +136,13 @@ def submit(
 
     directory = RunDirectory.open(find_run(run))
     with directory.lock():
-        path = write_submission(directory, own_survey(directory, data), device(), console.print)
+        survey = own_survey(directory, data)
+        correct = None
+        if mosaic:
+            from semisalt.mosaics.apply import correction
+
+            correct = correction(directory, survey, device(), console.print)
+        path = write_submission(directory, survey, device(), console.print, correct)
     console.print(f"submission: {path}")
 
 

@@ -24,6 +24,13 @@ def random_view(config: AugmentConfig) -> View:
 
     The view depends on the seed alone. Image and mask share their geometry; what lies outside the tile is mirrored.
     """
+    # Left out rather than given a probability of 0, at which they would still draw from the generator.
+    rare: list[A.BasicTransform] = []
+    if config.noise:
+        rare.append(A.GaussNoise(std_range=(0.0, 0.1), p=config.noise))
+    if config.erase:
+        sides = (0.1, 0.35)
+        rare.append(A.CoarseDropout((1, 3), sides, sides, fill=128, fill_mask=None, p=config.erase))
     transform = A.Compose(
         [
             A.HorizontalFlip(p=config.flip),
@@ -38,6 +45,7 @@ def random_view(config: AugmentConfig) -> View:
             ),
             A.RandomBrightnessContrast(config.brightness, config.contrast, p=config.light),
             A.GaussianBlur(blur_limit=(3, 3), p=config.blur),
+            *rare,
         ]
     )
 

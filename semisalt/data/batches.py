@@ -157,15 +157,18 @@ class _Keys(Sampler[list[Key]]):
 
 
 class _Views(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]):
-    """Augmented tiles by (epoch, index)."""
+    """Augmented tiles by (epoch, index); those from `first_strong` on have views of their own."""
 
-    def __init__(self, tiles: TileSet, augment: AugmentConfig, seed: int) -> None:
+    def __init__(
+        self, tiles: TileSet, augment: AugmentConfig, seed: int, strong: AugmentConfig, first_strong: int
+    ) -> None:
         self.images, self.targets, self.seed = tiles.images, tiles.targets, seed
-        self.view = random_view(augment)
+        self.view, self.strong_view, self.first_strong = random_view(augment), random_view(strong), first_strong
 
     def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
         epoch, index = key
-        image, target = self.view(self.images[index], self.targets[index], sample_seed(self.seed, epoch, index))
+        view = self.view if index < self.first_strong else self.strong_view
+        image, target = view(self.images[index], self.targets[index], sample_seed(self.seed, epoch, index))
         return image, target, index
 
 
@@ -173,6 +176,7 @@ def batches(
     tiles: TileSet,
     plan: Plan,
     augment: AugmentConfig,
+    strong: AugmentConfig | None = None,
     *,
     epochs: int,
     epoch: int = 0,
@@ -182,7 +186,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Yield this process's batches from (epoch, step) to the end of training.
 
-    The samples depend on (plan.seed, epoch, index) alone, whatever the number of workers.
+    The samples depend on (plan.seed, epoch, index) alone, whatever the number of workers. `strong` are the views of
+    tiles behind the plan's own, the pseudo-labelled ones; None: as the others.
     """
     depths = torch.from_numpy(tiles.depths) if tiles.depths is not None else None
 
@@ -197,7 +202,7 @@ def batches(
         )
 
     loader: DataLoader[Batch] = DataLoader(
-        _Views(tiles, augment, plan.seed),  # type: ignore[arg-type]  # collate turns the samples into a Batch
+        _Views(tiles, augment, plan.seed, strong or augment, plan.tiles),  # type: ignore[arg-type]  # collate turns the samples into a Batch
         batch_sampler=_Keys(plan, epochs, epoch, step),
         num_workers=workers,
         collate_fn=collate,

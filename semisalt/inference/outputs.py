@@ -22,6 +22,7 @@ from semisalt.inference.threshold import apply
 from semisalt.run import RunDirectory
 
 Announce = Callable[[str], None]
+Correction = Callable[["Prediction"], "Prediction"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +85,18 @@ def bare_tiles(survey: Survey, config: Config) -> TileSet:
     return survey.unlabelled.subset(sample_indices(len(survey.unlabelled), config.data.unlabelled_limit, config.seed))
 
 
-def submit(run: RunDirectory, survey: Survey, device: torch.device, announce: Announce) -> Path:
-    """Write submission.csv for all unlabelled tiles; it is checked first. See submission.write for what it raises."""
+def submit(
+    run: RunDirectory, survey: Survey, device: torch.device, announce: Announce, correct: Correction | None = None
+) -> Path:
+    """Write submission.csv for all unlabelled tiles; it is checked first. See submission.write for what it raises.
+
+    `correct`, where given, has the last word on the masks.
+    """
     limited = run.config.data.unlabelled_limit is not None
     folder = run.path / "unlabelled_all" if limited else run.unlabelled
     prediction = predict(run, survey.unlabelled, folder, device, announce)
+    if correct:
+        prediction = correct(prediction)
     path = run.path / "submission.csv"
     write(path, prediction.tiles.ids, prediction.masks, survey.submission_ids)
     return path

@@ -63,7 +63,7 @@ def run_pseudo(
             check_request(request, survey, config, resume=resume)
         accelerator.wait_for_everyone()
         first = _first_round(request, survey, config, announce, report, accelerator)
-        settled = _settled(config, first, survey, accelerator) if request.source else first.config
+        settled = _settled(config, request, first, survey, accelerator) if request.source else first.config
         recipe = round_recipe(settled, config)
         division, bare = divide(survey, recipe), bare_tiles(survey, recipe)
         runs, figures = [first], [figures_of(0, [first], survey, division, bare, request.folds)]
@@ -121,13 +121,15 @@ def _report(report: Report, run: RunDirectory, survey: Survey) -> None:
         report(run, survey.labelled)
 
 
-def _settled(config: Config, first: RunDirectory, survey: Survey, accelerator: Accelerator) -> Config:
+def _settled(config: Config, request: Request, first: RunDirectory, survey: Survey, accelerator: Accelerator) -> Config:
     """The recipe without `auto`."""
-    kept = first.config
-    if config.model == kept.model and config.training.precision == "auto":
-        # The probe's choice must not differ from round to round.
-        training = config.training.model_copy(update={"precision": kept.training.precision})
-        config = config.model_copy(update={"training": training})
+    begun = request.run(1)
+    if config.training.precision == "auto":
+        # The probe's choice must differ neither from round to round nor when the rounds go on.
+        known = begun if (begun.path / "config.yaml").exists() else first
+        if known.config.model == config.model:
+            training = config.training.model_copy(update={"precision": known.config.training.precision})
+            config = config.model_copy(update={"training": training})
     return settle(config, survey, accelerator.device).config
 
 

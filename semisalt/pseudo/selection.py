@@ -138,6 +138,9 @@ def select(tiles: Candidates, prior: Floats, config: PseudoConfig) -> NDArray[np
         prior: [M], coverage of the labelled tiles that the fold learns from.
         config: the cuts.
     """
+    # A missed body looks like a sure empty tile: fewer of these keep a round from unlearning what it missed.
+    empty = np.flatnonzero(prior == 0)
+    prior = np.delete(prior, empty[round(config.empties * len(empty)) :])
     reasons = refuse(tiles, config).astype(object)
     free = reasons == ""
     order = np.lexsort((-tiles.confidence, -tiles.decided))

@@ -46,7 +46,8 @@ def _chosen(outcome: Outcome, first: RoundFigures) -> str:
 
 
 def _score_row(figures: RoundFigures) -> tuple[str, ...]:
-    mark = " (inflated)" if figures.inflated else ""
+    # On a line of its own: beside the score it would be cut off on a narrow terminal.
+    mark = "\n(inflated)" if figures.inflated else ""
     differences = (figures.minus_first, figures.minus_before)
     return (
         str(figures.round),

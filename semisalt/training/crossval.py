@@ -215,7 +215,8 @@ def _estimate_norms(trainer: Trainer, network: SaltUNet) -> None:
     plan = replace(trainer.plan, rank=0, world=1)
     # Tiles as the training ended with: pseudo-labelled ones may have come first.
     last = trainer.config.training.epochs - 1
-    stream = batches(trainer.train, plan, trainer.config.augment, epochs=last + 1, epoch=last)
+    config = trainer.config
+    stream = batches(trainer.train, plan, config.augment, config.pseudo.augment, epochs=last + 1, epoch=last)
     device, channels = trainer.predictor.device, trainer.predictor.channels
     moved = (batch.to(device) for batch in islice(stream, _NORM_BATCHES))
     update_bn((channels(batch.images, batch.depths) for batch in moved), network)

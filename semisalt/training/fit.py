@@ -122,6 +122,7 @@ class Trainer:
             self.train,
             self.plan,
             self.config.augment,
+            self.config.pseudo.augment,
             epochs=self.config.training.epochs,
             epoch=self.position.epoch,
             step=self.position.step_in_epoch,

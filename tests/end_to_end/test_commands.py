@@ -23,6 +23,8 @@ TEST_RECIPE = REPOSITORY / "configs" / "test.yaml"
         ["predict"],
         ["submit"],
         ["show"],
+        ["pseudo"],
+        ["pseudo", "inspect"],
         ["doctor"],
         ["bench"],
         ["data", "check"],

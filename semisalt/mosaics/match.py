@@ -1,0 +1,128 @@
+"""Finding neighbours among tiles: candidates by their borders, then mutual choice, rivals and squares."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from semisalt.mosaics.borders import SMALLEST, Array
+from semisalt.mosaics.calibrate import features, log_odds
+from semisalt.mosaics.candidates import Candidates, square_support, with_margins
+from semisalt.mosaics.evidence import Evidence, Ints, read_edges
+from semisalt.mosaics.grid import Direction, Pairs, join_pairs, no_pairs
+
+REACH = 15.0  # candidates lie this far below the best one at most
+MOST = 4  # candidates of a tile on one side
+SURE = 15.0  # margin of mutual pairs from which more is learned
+ACCEPTED = 0.9  # least probability of a pair
+ROUNDS = 2  # of support by squares
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What was found: the accepted pairs, and how well any two tiles would adjoin.
+
+    `right` and `below` are None where there was nothing to match.
+    """
+
+    pairs: Pairs
+    right: Evidence | None
+    below: Evidence | None
+
+    def fit(self, first: Ints, second: Ints, below: NDArray[np.bool_]) -> Array:
+        """[P]: log likelihood ratios of any pairs of tiles; 0 where a border is quiet."""
+        ratios = np.zeros(len(first), np.float32)
+        for evidence, which in ((self.right, ~below), (self.below, below)):
+            if evidence is None:
+                continue
+            edges = evidence.edges
+            asked = np.flatnonzero(which)
+            asked = asked[edges.usable_before[first[asked]] & edges.usable_after[second[asked]]]
+            ratios[asked] = evidence.of(first[asked], second[asked])
+        return ratios
+
+
+def match(images: NDArray[np.uint8]) -> Pairs:
+    """The neighbours among tiles [N, H, W], right and below; see `find`."""
+    return find(images).pairs
+
+
+def find(images: NDArray[np.uint8]) -> Matches:
+    """The neighbours among tiles.
+
+    Blank tiles, and all but the first of exact copies, are left out. A pair is accepted where it is strictly mutual
+    (each is the other's best candidate) and its probability, given its fit, its margin over rivals and the support
+    of squares, is at least `ACCEPTED`.
+
+    Args:
+        images: [N, H, W], grey; each may have a stretch (gain and offset) of its own.
+
+    Raises:
+        ValueError: tiles are smaller than 8 pixels a side.
+    """
+    if min(images.shape[1:]) < SMALLEST:
+        raise ValueError(f"tiles of {images.shape[1:]} pixels; matching needs {SMALLEST} a side or more")
+    usable = distinct(images)
+    if usable.sum() < 2:
+        return Matches(no_pairs(), None, None)
+    evidence, found = zip(*(candidates(images, direction, usable) for direction in DIRECTIONS), strict=True)
+    odds = settle(*found)
+    return Matches(join_pairs([accepted(*part) for part in zip(found, odds, (False, True), strict=True)]), *evidence)
+
+
+DIRECTIONS: tuple[Direction, Direction] = ("right", "below")
+
+
+def distinct(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """[N]: true for tiles that have a signal and are no copy of an earlier one."""
+    flat = images.reshape(len(images), -1)
+    seen: set[bytes] = set()
+    usable = np.zeros(len(images), np.bool_)
+    for tile, pixels in enumerate(flat):
+        content = pixels.tobytes()
+        usable[tile] = pixels.min() < pixels.max() and content not in seen
+        seen.add(content)
+    return usable
+
+
+def candidates(
+    images: NDArray[np.uint8], direction: Direction, usable: NDArray[np.bool_]
+) -> tuple[Evidence, Candidates]:
+    """One direction's candidates, by a model that has learned from the surest of them."""
+    edges = read_edges(images, direction, usable)
+    nothing = np.empty(0, np.int64)
+    first_look = Evidence(edges.pooled(), nothing, nothing)
+    found = _look(first_look, 2)
+    sure = found.margin > SURE
+    evidence = Evidence(edges, found.first[sure], found.second[sure])
+    found = _look(evidence, MOST)
+    sure = found.margin > SURE
+    evidence = Evidence(edges, found.first[sure], found.second[sure])
+    return evidence, with_margins(found.first, found.second, evidence.of(found.first, found.second))
+
+
+def _look(evidence: Evidence, most: int) -> Candidates:
+    first, second = evidence.search(REACH, most)
+    return with_margins(first, second, evidence.of(first, second))
+
+
+def settle(right: Candidates, below: Candidates) -> tuple[Array, Array]:
+    """Log odds of both directions' candidates: each alone, then with the support of squares."""
+    odds = tuple(log_odds(features(part.ratio, part.margin)) for part in (right, below))
+    for _ in range(ROUNDS):
+        support = square_support(right, below, (odds[0], odds[1]))
+        odds = tuple(
+            log_odds(features(part.ratio, part.margin, given))
+            for part, given in zip((right, below), support, strict=True)
+        )
+    return odds[0], odds[1]
+
+
+def accepted(found: Candidates, odds: Array, below: bool) -> Pairs:
+    """The probable pairs of which each is the likelier one of either tile."""
+    chosen = with_margins(found.first, found.second, odds).margin > 0
+    probability = expit(odds.astype(np.float64)).astype(np.float32)
+    kept = np.flatnonzero(chosen & (probability >= ACCEPTED))
+    side = np.full(len(kept), below)
+    return Pairs(found.first[kept], found.second[kept], side, -found.ratio[kept], probability[kept])

@@ -1,0 +1,163 @@
+"""What `semisalt pseudo` was asked for, and whether it can be done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semisalt.config import Config, differences
+from semisalt.data.tiles import Survey
+from semisalt.errors import UserError
+from semisalt.files import write_json
+from semisalt.inference.outputs import bare_tiles
+from semisalt.pseudo.labelling import candidates_of, chosen_by_score
+from semisalt.pseudo.recipe import round_recipe
+from semisalt.run import RunDirectory, read_json
+from semisalt.training.crossval import divide
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `semisalt pseudo` was asked for.
+
+    Attributes:
+        path: the directory that the rounds go into, as round1, round2, …; round0, too, unless `source` is given.
+        rounds: how many, after round 0.
+        source: a finished run that is round 0.
+        folds: which folds.
+        pooled: every fold learns from all folds' labels.
+        early_stop: end where a round does not beat the one before.
+    """
+
+    path: Path
+    rounds: int
+    source: Path | None
+    folds: tuple[int, ...]
+    pooled: bool
+    early_stop: bool
+
+    def run(self, number: int) -> RunDirectory:
+        """A round's directory."""
+        return RunDirectory(self.source if self.source and number == 0 else self.path / f"round{number}")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Rounds that were begun.
+
+    Attributes:
+        source, folds, pooled: as they were asked for.
+        run: the round whose recipe and data are those that were asked for; None while none was begun.
+    """
+
+    source: str | None
+    folds: tuple[int, ...]
+    pooled: bool
+    run: RunDirectory | None
+
+    @classmethod
+    def open(cls, path: Path) -> "Begun":
+        """Read what the rounds at `path` were begun with. Raises UserError where there are none."""
+        kept = _read_note(path)
+        # Round 0's recipe is the one that was given; later ones have a schedule of their own.
+        runs = [RunDirectory(path / f"round{number}") for number in (0, 1)]
+        run = next((run for run in runs if (run.path / "config.yaml").exists()), None)
+        return cls(kept["source"], tuple(kept["folds"]), kept["pooled"], run)
+
+
+def folds_of(source: RunDirectory | None, wanted: Sequence[int] | None, config: Config) -> tuple[int, ...]:
+    """The folds that the rounds train: those asked for, else the source's finished ones, else all."""
+    if wanted is not None:
+        return tuple(sorted(set(wanted)))
+    return tuple(source.finished_folds() if source else range(config.data.folds))
+
+
+def fixed(request: Request) -> dict[str, Any]:
+    """What must stay the same when the rounds go on; there may be more of them."""
+    return {
+        "source": str(request.source) if request.source else None,
+        "folds": list(request.folds),
+        "pooled": request.pooled,
+    }
+
+
+def check_request(request: Request, survey: Survey, config: Config, *, resume: bool) -> None:
+    """Refuse to begin anew over work that was begun, to go on with something else, and what cannot end well."""
+    asked, note = fixed(request), request.path / "request.json"
+    begun = note.exists() and any(request.path.glob("round*/config.yaml"))
+    if begun and not resume:
+        raise UserError(
+            f"{request.path} already holds rounds: add --resume to go on with them, or choose another --run"
+        )
+    if resume:
+        kept = _read_note(request.path)
+        changed = [
+            f"{key}: {kept.get(key)!r} in the run, {asked[key]!r} asked for"
+            for key in asked
+            if kept.get(key) != asked[key]
+        ]
+        if changed:
+            raise UserError(f"{request.path} cannot be resumed, it was begun differently:\n  " + "\n  ".join(changed))
+    # What would be refused hours later, after the baseline was trained, is refused now, and leaves nothing behind.
+    _check_plan(request, survey, config)
+    write_json(note, asked)
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    note = path / "request.json"
+    if not note.exists():
+        raise UserError(f"{path} has no rounds to go on with: start them without --resume")
+    return read_json(note)
+
+
+def _check_plan(request: Request, survey: Survey, config: Config) -> None:
+    if request.pooled and len(request.folds) < 2:
+        raise UserError("--pooled pools the labels of several folds: train two at least")
+    if not request.folds or not set(request.folds) <= set(range(config.data.folds)):
+        raise UserError(f"--folds {list(request.folds)}: the folds are 0 to {config.data.folds - 1}")
+    if request.source:
+        _check_source(request, survey, config)
+    round_recipe(config, config)
+    candidates_of(bare_tiles(survey, config), divide(survey, config), request.folds[0])
+    if request.pooled:
+        return
+    first = request.run(0).config if request.source else config
+    for whose, recipe in ((str(request.run(0).path), first), ("the recipe", config if request.rounds > 1 else first)):
+        reasons = [f"{key}: {value}" for key, value in chosen_by_score(recipe).items()]
+        if reasons:
+            raise UserError(
+                f"{whose} lets the score on a fold's validation tiles choose its weights ({', '.join(reasons)}), and "
+                "labels by such weights know those tiles: set snapshots.select to last and training.patience to null"
+            )
+
+
+def _check_source(request: Request, survey: Survey, config: Config) -> None:
+    """Refuse a round 0 of other tiles, of unfinished folds, or with the tiles divided otherwise."""
+    run = request.run(0)
+    if run.provenance["data"] != survey.fingerprint:
+        raise UserError(f"{run.path} was made from other data (fingerprint {run.provenance['data']})")
+    missing = sorted(set(request.folds) - set(run.finished_folds()))
+    if missing:
+        raise UserError(f"{run.path}: fold {', '.join(map(str, missing))} not finished; go on with baseline --resume")
+    changed = [
+        line
+        for line in differences(config, run.config)
+        if line.partition(":")[0] in ("seed", "data.folds", "data.label_fraction")
+    ]
+    if changed:
+        raise UserError(f"{run.path} cannot be round 0, it divided the tiles differently:\n  " + "\n  ".join(changed))
+    if config.pseudo.start == "previous":
+        _check_networks(run, config)
+
+
+def _check_networks(run: RunDirectory, config: Config) -> None:
+    changed = [
+        line
+        for line in differences(config, run.config)
+        if line.startswith(("model.", "channels.")) and not line.startswith("model.weights:")
+    ]
+    if changed:
+        raise UserError(
+            f"pseudo.start: previous cannot begin with the weights of {run.path}, whose networks are others:\n  "
+            + "\n  ".join(changed)
+        )
