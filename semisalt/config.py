@@ -33,6 +33,9 @@ class DataConfig(_Section):
     """Which tiles are used, and how."""
 
     folds: int = Field(5, ge=2, description="Cross-validation folds, stratified by coverage and depth")
+    groups: Literal["none", "mosaic"] = Field(
+        "none", description="mosaic: the tiles of a mosaic share a fold, so that no fold is scored beside its labels"
+    )
     label_fraction: float = Field(1.0, gt=0, le=1, description="Share of the labels that training may use")
     unlabelled_limit: int | None = Field(None, ge=1, description="Use only so many unlabelled tiles")
     workers: int = Field(1, ge=0, description="Processes that augment; the samples do not depend on it")

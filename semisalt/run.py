@@ -114,6 +114,8 @@ class RunDirectory:
             UserError: there is no run or no checkpoint, or it was made with another configuration or other data.
         """
         run = cls.open(path)
+        if "round" in run.provenance:
+            raise UserError(f"{path} is a round of pseudo-labels: go on with semisalt pseudo --resume")
         if not run.has_checkpoint():
             raise UserError(f"{path} has no checkpoint to resume from: start it without --resume")
         problems = differences(requested, run.config) if requested else []

@@ -51,6 +51,7 @@ def pseudo(
     from semisalt.config import load_config
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
+    from semisalt.mosaics.groups import grouped
     from semisalt.pseudo.request import Begun, Request, folds_of
     from semisalt.pseudo.rounds import run_pseudo
     from semisalt.report.finish import report_run
@@ -83,7 +84,7 @@ def pseudo(
     )
     with PartialState().main_process_first():
         chosen, sentence = choose_source(data or (own.source() if own else None))
-        survey = load_survey(chosen)
+        survey = grouped(load_survey(chosen), recipe)
     console.print(sentence)
     outcome = run_pseudo(request, survey, recipe, resume=resume, announce=console.print, report=report_run)
     if rank() == 0:
@@ -105,6 +106,7 @@ def inspect(
     Example: [bold]semisalt pseudo inspect pseudo_cpu --round 1 --fold 0[/bold]
     """
     from semisalt.inference.outputs import own_survey
+    from semisalt.mosaics.groups import grouped
     from semisalt.pseudo.labelling import label_directory
     from semisalt.pseudo.labels import verdicts_of
     from semisalt.report.gallery import verdict_table, write_gallery
@@ -116,7 +118,7 @@ def inspect(
     if not known or fold not in (None, *known):
         named = f"labels are there for fold {', '.join(map(str, known))}" if known else "no fold has labels yet"
         raise UserError(f"{directory.path}: {named}; go on with: semisalt pseudo --resume")
-    survey = own_survey(directory, data)
+    survey = grouped(own_survey(directory, data), directory.config)
     pictures = [write_gallery(directory, at, survey) for at in wanted]
     console.print(verdict_table({at: verdicts_of(label_directory(directory, at)) for at in wanted}))
     for picture in pictures:

@@ -44,6 +44,7 @@ def baseline(
     from semisalt.config import load_config
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
+    from semisalt.mosaics.groups import grouped, warn_of_crossings
     from semisalt.report.finish import report_run
     from semisalt.report.tables import results_table
     from semisalt.run import RunDirectory, find_run
@@ -62,8 +63,9 @@ def baseline(
     # The first process makes or decodes the tiles, the others find them.
     with PartialState().main_process_first():
         source, sentence = choose_source(data or (begun.source() if begun else None))
-        survey = load_survey(source)
-    console.print(sentence)
+        survey = grouped(load_survey(source), recipe)
+        console.print(sentence)
+        warn_of_crossings(survey, recipe, console.print)
     run_baseline(path, survey, recipe, folds=wanted, resume=resume, announce=console.print)
     if rank() == 0:
         finished = RunDirectory.open(path)

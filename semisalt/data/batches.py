@@ -120,7 +120,9 @@ class MixedPlan(Plan):
     def local_batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
         """This process's tiles of the steps from `start` to the epoch's end."""
         steps = np.arange(self.steps + 1)
-        extra_before = self._extra_before(epoch) + (steps * self.batch * self.shares[epoch] + 1e-6).astype(np.int64)
+        # Rounded down once over the whole training, or short epochs would lose their fractions.
+        shares = sum(self.shares[:epoch]) * self.steps + steps * self.shares[epoch]
+        extra_before = (shares * self.batch + 1e-6).astype(np.int64)
         before = (epoch * self.steps + steps) * self.batch
         for step in range(start, self.steps):
             real = self._stream(0, self.tiles, *(before - extra_before)[step : step + 2])
@@ -130,10 +132,6 @@ class MixedPlan(Plan):
                 np.concatenate([real, self.tiles + extra])
             )
             yield np.array_split(tiles, self.world)[self.rank]
-
-    def _extra_before(self, epoch: int) -> int:
-        """Pseudo-labelled tiles in the epochs before this one."""
-        return sum(int(self.steps * self.batch * share + 1e-6) for share in self.shares[:epoch])
 
     def _stream(self, pool: int, size: int, begin: int, end: int) -> NDArray[np.int64]:
         """Places `begin` to `end` in an endless row of permutations of a pool."""

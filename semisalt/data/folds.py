@@ -39,6 +39,42 @@ def stratified_folds(coverage: Floats, depths: Floats | None, n_folds: int, seed
     return folds
 
 
+def grouped_folds(
+    coverage: Floats, depths: Floats | None, groups: NDArray[np.int64], n_folds: int, seed: int
+) -> NDArray[np.int64]:
+    """The fold that each tile is a validation tile of, the same for all tiles of a group.
+
+    The largest groups are dealt first, those of equal size in the order of `stratified_folds`; each goes to the fold
+    that has the fewest tiles of the group's class of coverage, then the fewest in all.
+
+    Args:
+        coverage, depths, n_folds, seed: as of `stratified_folds`.
+        groups: [N], a number for each group.
+
+    Raises:
+        ValueError: as of `stratified_folds`; fewer groups than folds.
+    """
+    names, group_of = np.unique(groups, return_inverse=True)
+    if len(names) < n_folds:
+        raise ValueError(f"{len(names)} groups of tiles cannot fill {n_folds} folds")
+    classes = _strata(coverage, depths) // DEPTH_BINS
+    alone = stratified_folds(coverage, depths, n_folds, seed)
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
+    generator = np.random.default_rng(seed)
+    order = sorted(generator.permutation(len(names)), key=lambda group: -len(members[group]))
+    folds = np.empty(len(coverage), dtype=np.int64)
+    counts = np.zeros((n_folds, COVERAGE_BINS + 1), dtype=np.int64)
+    for group in order:
+        tiles = members[group]
+        # Its own stratified fold breaks ties, so that single tiles fall as they would without groups.
+        preferred = np.arange(n_folds) != alone[tiles[0]]
+        crowd = counts[:, classes[tiles]].sum(axis=1)
+        fold = np.lexsort((preferred, counts.sum(axis=1), crowd))[0]
+        folds[tiles] = fold
+        np.add.at(counts[fold], classes[tiles], 1)
+    return folds
+
+
 def keep_labels(
     coverage: Floats, depths: Floats | None, folds: NDArray[np.int64], fraction: float, seed: int
 ) -> NDArray[np.bool_]:

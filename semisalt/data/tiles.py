@@ -116,6 +116,7 @@ class Survey:
         fingerprint: see `fingerprint`.
         source: where it was read from.
         submission_ids: the order of sample_submission.csv, where there is one.
+        groups: [N labelled], numbers of the groups of tiles that must share a fold; None: each may go where it will.
     """
 
     labelled: TileSet
@@ -123,6 +124,7 @@ class Survey:
     fingerprint: str
     source: Path
     submission_ids: tuple[str, ...] | None
+    groups: NDArray[np.int64] | None = None
 
     @property
     def depth_range(self) -> tuple[float, float] | None:

@@ -63,7 +63,7 @@ def predict_fold(
     partial, note = file.with_suffix(".partial.npy"), file.with_suffix(".json")
     state = _read_note(note) if note.exists() else {}
     same = state.get("key") == key
-    if same and file.exists():
+    if same and all(path.exists() for path in (file, *measures(file).values())):
         return
     if not same:
         # Of other tiles or weights: both gone before the new note claims what lies here.

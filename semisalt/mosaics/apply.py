@@ -14,7 +14,7 @@ from semisalt.inference.build import build_network
 from semisalt.inference.evaluate import operating_point
 from semisalt.inference.outputs import Prediction
 from semisalt.inference.predict import vote
-from semisalt.mosaics.build import build
+from semisalt.mosaics.build import cached
 from semisalt.mosaics.grid import Mosaics, Pairs
 from semisalt.mosaics.joined import predict_joined
 from semisalt.mosaics.rules import Proposal, correct
@@ -38,7 +38,7 @@ def correction(
 
     def correct(prediction: Prediction) -> Prediction:
         announce("finding the tiles' neighbours")
-        mosaics, pairs = build(survey)
+        mosaics, pairs = cached(survey)
         tiles, alone = prediction.tiles, prediction.probabilities
         folder = run.path / "joined"
         better = correct_predictions(run, survey, mosaics, pairs, tiles, alone, folder, device, announce)

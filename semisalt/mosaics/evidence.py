@@ -1,6 +1,6 @@
 """How well any two tiles adjoin: log likelihood ratios, with models for tiles of little and of much noise."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,6 +119,14 @@ class Evidence:
         Student's t takes the Gaussian's place: how noisy these two tiles are, or how well their stretches agree, is
         not known, and a joint that fits worse than usual all along its length must not outweigh everything else.
         """
+        return self._mean(first, second, Continuation.robust_ratio)
+
+    def distance(self, first: Ints, second: Ints) -> Array:
+        """[P]: rms error of what either strip predicts of the other, in units of what is usual for such tiles."""
+        return np.asarray(np.sqrt(self._mean(first, second, Continuation.mismatch)), np.float32)
+
+    def _mean(self, first: Ints, second: Ints, measure: Callable[[Continuation, Array, Array], Array]) -> Array:
+        """[P]: a measure of pairs, the mean of both tiles' classes' models."""
         total = np.zeros(len(first), np.float32)
         for level, model in enumerate(self.models):
             before, after = self.edges.level_before[first] == level, self.edges.level_after[second] == level
@@ -126,16 +134,17 @@ class Evidence:
             asked = np.flatnonzero(weight)
             for start in range(0, len(asked), PORTION):
                 part = asked[start : start + PORTION]
-                ratio = model.robust_ratio(self.edges.before[:, first[part]], self.edges.after[:, second[part]])
-                total[part] += weight[part] * ratio
+                values = measure(model, self.edges.before[:, first[part]], self.edges.after[:, second[part]])
+                total[part] += weight[part] * values
         return total
 
-    def search(self, reach: float, most: int) -> tuple[Ints, Ints]:
+    def search(self, reach: float, most: int, both_ways: bool = True) -> tuple[Ints, Ints]:
         """Candidate pairs: for each tile, as the first and as the second, those near its best.
 
         Args:
             reach: how far a candidate's (Gaussian) log likelihood ratio may lie below the best one's.
             most: candidates of a tile on one side, at most.
+            both_ways: false looks from the first tiles only, in half the time.
 
         Returns:
             [P] first and second tiles, each pair once, in ascending order.
@@ -145,6 +154,8 @@ class Evidence:
         for level, model in enumerate(self.models):
             rows = np.flatnonzero(self.edges.usable_before & (self.edges.level_before == level))
             keys += [row * count + column for row, column in self._best(model, rows, True, reach, most)]
+            if not both_ways:
+                continue
             rows = np.flatnonzero(self.edges.usable_after & (self.edges.level_after == level))
             keys += [column * count + row for row, column in self._best(model, rows, False, reach, most)]
         first, second = np.divmod(np.unique(np.concatenate(keys)), max(count, 1))

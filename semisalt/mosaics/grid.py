@@ -29,7 +29,8 @@ class Pairs:
     Attributes:
         first, second: [P], positions of the tiles.
         below: [P], true where the second lies below the first, false where it lies right of it.
-        distance: [P], 1 − r, where r is the correlation of what either border predicts with what lies beyond it.
+        distance: [P], rms error of what either border predicts of the other, in units of what is usual inside of
+            such tiles.
         probability: [P], that the two are neighbours, calibrated on synthetic surveys.
 
     Raises:

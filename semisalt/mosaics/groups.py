@@ -1,11 +1,46 @@
 """Which tiles must share a fold: neighbours in different folds let one validate on what another has nearly seen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semisalt.config import Config
+from semisalt.data.tiles import Survey
+from semisalt.errors import UserError
+from semisalt.mosaics.build import cached
 from semisalt.mosaics.grid import Mosaics
+from semisalt.training.crossval import divide
+
+
+def grouped(survey: Survey, config: Config) -> Survey:
+    """The survey, with its groups where the configuration keeps mosaics together.
+
+    Raises UserError where the configuration asks for mosaics, and the tiles are too small to find any.
+    """
+    if config.data.groups == "none":
+        return survey
+    try:
+        mosaics, _ = cached(survey)
+    except ValueError as error:
+        raise UserError(f"data.groups: mosaic: {error}") from None
+    return replace(survey, groups=group_numbers(mosaics, survey.labelled.ids))
+
+
+def warn_of_crossings(survey: Survey, config: Config, announce: Callable[[str], None]) -> None:
+    """Tell how many pairs of neighbours the folds part, where they do; tiles too small to be matched have none."""
+    try:
+        mosaics, _ = cached(survey)
+    except ValueError:
+        return
+    division = divide(survey, config)
+    across, pairs = crossing_pairs(mosaics, division.tiles.ids, division.folds)
+    if across:
+        announce(
+            f"{across} of {pairs} pairs of neighbouring labelled tiles lie in different folds, which flatters the "
+            "scores a little; --set data.groups=mosaic keeps them together"
+        )
 
 
 def group_numbers(mosaics: Mosaics, ids: Sequence[str]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from semisalt.mosaics.grid import Direction, Pairs, join_pairs, no_pairs
 REACH = 15.0  # candidates lie this far below the best one at most
 MOST = 4  # candidates of a tile on one side
 SURE = 15.0  # margin of mutual pairs from which more is learned
-ACCEPTED = 0.9  # least probability of a pair
+ACCEPTED = 0.99  # least probability of a pair
 ROUNDS = 2  # of support by squares
 
 
@@ -68,7 +68,8 @@ def find(images: NDArray[np.uint8]) -> Matches:
         return Matches(no_pairs(), None, None)
     evidence, found = zip(*(candidates(images, direction, usable) for direction in DIRECTIONS), strict=True)
     odds = settle(*found)
-    return Matches(join_pairs([accepted(*part) for part in zip(found, odds, (False, True), strict=True)]), *evidence)
+    parts = zip(evidence, found, odds, (False, True), strict=True)
+    return Matches(join_pairs([accepted(*part) for part in parts]), *evidence)
 
 
 DIRECTIONS: tuple[Direction, Direction] = ("right", "below")
@@ -93,7 +94,7 @@ def candidates(
     edges = read_edges(images, direction, usable)
     nothing = np.empty(0, np.int64)
     first_look = Evidence(edges.pooled(), nothing, nothing)
-    found = _look(first_look, 2)
+    found = _look(first_look, 2, both_ways=False)  # what it misses teaches little
     sure = found.margin > SURE
     evidence = Evidence(edges, found.first[sure], found.second[sure])
     found = _look(evidence, MOST)
@@ -102,8 +103,8 @@ def candidates(
     return evidence, with_margins(found.first, found.second, evidence.of(found.first, found.second))
 
 
-def _look(evidence: Evidence, most: int) -> Candidates:
-    first, second = evidence.search(REACH, most)
+def _look(evidence: Evidence, most: int, both_ways: bool = True) -> Candidates:
+    first, second = evidence.search(REACH, most, both_ways)
     return with_margins(first, second, evidence.of(first, second))
 
 
@@ -119,10 +120,11 @@ def settle(right: Candidates, below: Candidates) -> tuple[Array, Array]:
     return odds[0], odds[1]
 
 
-def accepted(found: Candidates, odds: Array, below: bool) -> Pairs:
+def accepted(evidence: Evidence, found: Candidates, odds: Array, below: bool) -> Pairs:
     """The probable pairs of which each is the likelier one of either tile."""
     chosen = with_margins(found.first, found.second, odds).margin > 0
     probability = expit(odds.astype(np.float64)).astype(np.float32)
     kept = np.flatnonzero(chosen & (probability >= ACCEPTED))
     side = np.full(len(kept), below)
-    return Pairs(found.first[kept], found.second[kept], side, -found.ratio[kept], probability[kept])
+    first, second = found.first[kept], found.second[kept]
+    return Pairs(first, second, side, evidence.distance(first, second), probability[kept])

@@ -1,5 +1,6 @@
 """Pseudo-label rounds: each labels the unlabelled tiles with the round before, and learns from them."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -86,6 +87,7 @@ def run_pseudo(
         outcome = Outcome(tuple(figures), _best(figures), ended)
         if main:
             _note(request, outcome)
+            _link(request, outcome.best)
         return outcome
 
 
@@ -96,6 +98,14 @@ def _best(figures: Sequence[RoundFigures]) -> int:
 def _note(request: Request, outcome: Outcome) -> None:
     """After every round: a later one may be refused, and what was learned so far must not be lost with it."""
     write_json(request.path / "rounds.json", {**fixed(request), **asdict(outcome)})
+
+
+def _link(request: Request, best: int) -> None:
+    """PATH/best leads to the best round: what `predict` and `submit` are given."""
+    fresh = request.path / ".best.tmp"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(os.path.relpath(request.run(best).path, request.path), target_is_directory=True)
+    fresh.replace(request.path / "best")
 
 
 def _first_round(

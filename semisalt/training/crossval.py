@@ -15,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 from semisalt.config import Config
 from semisalt.data.batches import batches
 from semisalt.data.channels import Channels
-from semisalt.data.folds import keep_labels, stratified_folds
+from semisalt.data.folds import grouped_folds, keep_labels, stratified_folds
 from semisalt.data.tiles import Survey, TileSet, join
 from semisalt.errors import UserError
 from semisalt.files import write_array, write_json
@@ -70,9 +70,18 @@ def divide(survey: Survey, config: Config) -> Division:
             f"{survey.source}: {len(tiles)} labelled tiles that are not blank are too few for "
             f"{config.data.folds} folds; label more, or set data.folds"
         )
-    folds = stratified_folds(tiles.coverage, tiles.depths, config.data.folds, config.seed)
+    folds = _folds(survey, tiles, config)
     kept = keep_labels(tiles.coverage, tiles.depths, folds, config.data.label_fraction, config.seed)
     return Division(tiles, folds, kept)
+
+
+def _folds(survey: Survey, tiles: TileSet, config: Config) -> NDArray[np.int64]:
+    if config.data.groups == "none":
+        return stratified_folds(tiles.coverage, tiles.depths, config.data.folds, config.seed)
+    if survey.groups is None:
+        raise ValueError("data.groups is 'mosaic', and nobody has found the mosaics: see mosaics.groups.prepare")
+    groups = survey.groups[~survey.labelled.blank]
+    return grouped_folds(tiles.coverage, tiles.depths, groups, config.data.folds, config.seed)
 
 
 LessonOf = Callable[[int, Division], Lesson]
@@ -149,6 +158,7 @@ def _train_fold(
         f"fold {fold}",
         enabled=accelerator.is_main_process,
         resumed_step=trainer.position.step,
+        inflated=run.inflated is not None,
     )
     with log:
         trainer.fit(log)

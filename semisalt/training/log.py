@@ -18,8 +18,12 @@ class TrainingLog:
     On a terminal a progress bar with the time left; elsewhere one plain line a validated epoch.
     """
 
-    def __init__(self, metrics: Path, events: Path, title: str, *, enabled: bool, resumed_step: int) -> None:
+    def __init__(
+        self, metrics: Path, events: Path, title: str, *, enabled: bool, resumed_step: int, inflated: bool = False
+    ) -> None:
         self.metrics, self.title, self.enabled = metrics, title, enabled
+        # A score of tiles that were learned from has a name of its own, by which it cannot be taken for another.
+        self.score_tag = "inflated/score" if inflated else "score"
         self.console = Console(quiet=not enabled)
         if enabled:
             # Later events belong to steps that a killed process made and that are made again now.
@@ -65,11 +69,12 @@ class TrainingLog:
             handle.write(json.dumps(record) + "\n")
         for name, value in record.items():
             if isinstance(value, float):
-                self.writer.add_scalar(name, value, record["step"])
+                self.writer.add_scalar(self.score_tag if name == "score" else name, value, record["step"])
         self.writer.flush()
         if "score" in record:
             losses = ", ".join(f"{k.removeprefix('loss/')} {v:.4f}" for k, v in record.items() if "loss/" in k)
-            text = f"epoch {record['epoch'] + 1}, score {record['score']:.4f} (best {best:.4f}), {losses}"
+            score = self.score_tag.replace("/", " ")
+            text = f"epoch {record['epoch'] + 1}, {score} {record['score']:.4f} (best {best:.4f}), {losses}"
             self.bar.update(self.task, description=f"{self.title}: {text}")
             if not self.console.is_terminal:
                 self.say(f"{text}, lr {record['lr']:.2e}, {record['seconds']:.0f} s")

@@ -226,7 +226,6 @@ def test_each_epoch_has_its_share_of_pseudo_labelled_tiles(ranks: list[MixedPlan
             assert set(steps) == {int(share) * plan.batch}
 
 
-@pytest.mark.xfail(strict=True, reason="each epoch's share is rounded down by itself")
 def test_the_share_is_exact_over_the_whole_training() -> None:
     """Eight epochs of one step of 8 tiles, a third of them pseudo-labelled: 21 of 64, not 8 · 2."""
     plan = MixedPlan(8, 8, seed=0, extra=50, shares=(1 / 3,) * 8)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from semisalt.data.folds import keep_labels, sample_indices, stratified_folds
+from semisalt.data.folds import grouped_folds, keep_labels, sample_indices, stratified_folds
 
 
 def survey(count: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -123,3 +123,32 @@ def test_samples_are_nested_sorted_and_without_repetition() -> None:
     assert sample_indices(100, 7, 3).tolist() != sample_indices(100, 7, 4).tolist()
     with pytest.raises(ValueError, match="negative"):
         sample_indices(5, -1, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(60, 200), n_folds=st.integers(2, 5))
+def test_groups_share_a_fold_and_folds_stay_alike(seed: int, count: int, n_folds: int) -> None:
+    generator = np.random.default_rng(seed)
+    coverage = np.where(generator.random(count) < 0.4, 0.0, generator.random(count))
+    groups = generator.integers(0, count, count)  # mostly alone, some in twos to fives
+    folds = grouped_folds(coverage, None, groups, n_folds, seed)
+    for group in np.unique(groups):
+        assert len(np.unique(folds[groups == group])) == 1
+    largest = np.bincount(groups).max()
+    sizes = np.bincount(folds, minlength=n_folds)
+    assert sizes.max() - sizes.min() <= 12 + largest
+    empty = np.bincount(folds[coverage == 0], minlength=n_folds)
+    assert empty.max() - empty.min() <= largest + 1
+    np.testing.assert_array_equal(folds, grouped_folds(coverage, None, groups, n_folds, seed))
+
+
+def test_tiles_without_company_are_dealt_as_without_groups_but_for_ties() -> None:
+    coverage = np.repeat([0.0, 0.1, 0.5, 0.9], 25)
+    folds = grouped_folds(coverage, None, np.arange(100), 5, 0)
+    for value in np.unique(coverage):
+        assert np.bincount(folds[coverage == value], minlength=5).tolist() == [5] * 5
+
+
+def test_fewer_groups_than_folds_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 groups of tiles cannot fill 2 folds"):
+        grouped_folds(np.zeros(4), None, np.zeros(4, np.int64), 2, 0)

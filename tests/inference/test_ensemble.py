@@ -282,7 +282,6 @@ def test_measures_of_a_killed_prediction_equal_the_uninterrupted(
     assert counter.votes == 1
 
 
-@pytest.mark.xfail(strict=True, reason="what was predicted before there were measures counts as predicted")
 def test_maps_without_their_measures_are_predicted_anew(run: RunDirectory) -> None:
     predict(run)
     for file in measures(run.unlabelled / "fold0.npy").values():

@@ -153,7 +153,6 @@ def test_a_round_starts_from_the_weights_it_is_given(
     assert run.finished_folds() == [0]
 
 
-@pytest.mark.xfail(strict=True, reason="the training's log knows no mark")
 def test_the_curve_of_an_inflated_run_bears_the_mark(tmp_path: Path, survey: Survey) -> None:
     """A pooled round's score on its validation tiles is inflated from the first epoch on."""
     run = RunDirectory.create(tmp_path, CONFIG, {"data": survey.fingerprint, "inflated": "labels are pooled"})
