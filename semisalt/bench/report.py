@@ -94,8 +94,8 @@ def summarise(subject: Subject, times: Mapping[str, Seconds]) -> BenchReport:
 
     Args:
         subject: what was measured.
-        times: of 'step', 'bare', 'plain', 'predict' and 'lovasz', on a CPU 'kept', 'loader N' for each N of
-            `subject.loaded`, and 'matmul P' for each P of `subject.sides`.
+        times: of 'step', 'bare', 'plain', 'predict' and 'lovasz', 'loader N' for each N of `subject.loaded`,
+            and 'matmul P' for each P of `subject.sides`; on a CPU 'kept' and 'step beside kept', [other rounds].
     """
     step, bare, plain, lovasz = (times[name] for name in ("step", "bare", "plain", "lovasz"))
     kept = times.get("kept")
@@ -110,7 +110,7 @@ def summarise(subject: Subject, times: Mapping[str, Seconds]) -> BenchReport:
         kept=None if kept is None else spread(kept),
         overhead=spread(step / bare - 1),
         speedup=spread(plain / step),
-        speedup_kept=None if kept is None else spread(kept / step),
+        speedup_kept=None if kept is None else spread(kept / times["step beside kept"]),
         training=spread(subject.input[0] / step),
         inference=spread(subject.predicted / times["predict"]),
         loaders={count: spread(tiles / times[f"loader {count}"]) for count, tiles in subject.loaded.items()},

@@ -21,7 +21,7 @@ DEPTH = 4  # rows or columns in a strip; six bring hardly more
 SMALLEST = 2 * DEPTH  # pixels of a tile's side
 QUIET = 2.0  # grey levels (rms): a border below it, in water or muted, says nothing about its neighbour
 NOTABLE = 0.3  # canonical correlation of what can be predicted at all
-LEAST = 0.05  # canonical correlation below which a feature is left out
+LEAST = 0.2  # canonical correlation below which a feature is left out
 FREEDOM = 5.0  # degrees of freedom of the robust comparison
 RIDGE = 1e-3  # of the mean variance
 

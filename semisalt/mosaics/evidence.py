@@ -138,13 +138,12 @@ class Evidence:
                 total[part] += weight[part] * values
         return total
 
-    def search(self, reach: float, most: int, both_ways: bool = True) -> tuple[Ints, Ints]:
+    def search(self, reach: float, most: int) -> tuple[Ints, Ints]:
         """Candidate pairs: for each tile, as the first and as the second, those near its best.
 
         Args:
             reach: how far a candidate's (Gaussian) log likelihood ratio may lie below the best one's.
             most: candidates of a tile on one side, at most.
-            both_ways: false looks from the first tiles only, in half the time.
 
         Returns:
             [P] first and second tiles, each pair once, in ascending order.
@@ -154,8 +153,6 @@ class Evidence:
         for level, model in enumerate(self.models):
             rows = np.flatnonzero(self.edges.usable_before & (self.edges.level_before == level))
             keys += [row * count + column for row, column in self._best(model, rows, True, reach, most)]
-            if not both_ways:
-                continue
             rows = np.flatnonzero(self.edges.usable_after & (self.edges.level_after == level))
             keys += [column * count + row for row, column in self._best(model, rows, False, reach, most)]
         first, second = np.divmod(np.unique(np.concatenate(keys)), max(count, 1))

@@ -94,7 +94,7 @@ def candidates(
     edges = read_edges(images, direction, usable)
     nothing = np.empty(0, np.int64)
     first_look = Evidence(edges.pooled(), nothing, nothing)
-    found = _look(first_look, 2, both_ways=False)  # what it misses teaches little
+    found = _look(first_look, 2)
     sure = found.margin > SURE
     evidence = Evidence(edges, found.first[sure], found.second[sure])
     found = _look(evidence, MOST)
@@ -103,8 +103,8 @@ def candidates(
     return evidence, with_margins(found.first, found.second, evidence.of(found.first, found.second))
 
 
-def _look(evidence: Evidence, most: int, both_ways: bool = True) -> Candidates:
-    first, second = evidence.search(REACH, most, both_ways)
+def _look(evidence: Evidence, most: int) -> Candidates:
+    first, second = evidence.search(REACH, most)
     return with_margins(first, second, evidence.of(first, second))
 
 
