@@ -15,7 +15,7 @@ from semisalt.mosaics.grid import Direction, Pairs, join_pairs, no_pairs
 REACH = 15.0  # candidates lie this far below the best one at most
 MOST = 4  # candidates of a tile on one side
 SURE = 15.0  # margin of mutual pairs from which more is learned
-ACCEPTED = 0.99  # least probability of a pair
+ACCEPTED = 0.97  # least probability of a pair
 ROUNDS = 2  # of support by squares
 
 

@@ -123,3 +123,20 @@ def test_rounds_from_the_command_line(semisalt: Command, survey_path: Path, tmp_
     assert "add --resume" in again.stderr
     assert "round3 is not a run" in semisalt("pseudo", "inspect", "salt", "--round", "3", code=2).stderr
     assert "labels are there for fold 0" in semisalt("pseudo", "inspect", "salt", "--fold", "1", code=2).stderr
+
+
+@pytest.mark.parametrize("recipe", sorted((REPOSITORY / "configs").glob("pseudo*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_of_rounds_runs_two_steps(
+    semisalt: Command, survey_path: Path, tmp_path: Path, recipe: Path
+) -> None:
+    """Two steps teach nothing, so that the cuts are opened; the rest is the recipe's."""
+    offline = ["--set", "model.weights=none"] if "weights: imagenet" in recipe.read_text() else []
+    opened = ["decided=0", "mirrored=0", "quotas=false", "min_area=0", "max_coverage=1", "threshold=0.01"]
+    cuts = [word for cut in opened for word in ("--set", f"pseudo.{cut}")]
+    words = ["--config", recipe, "--data", survey_path, "--folds", "0", "--rounds", "1", *offline, *cuts]
+    semisalt("pseudo", *words, "--set", "training.max_steps=2")
+    rounds = tmp_path / "runs" / recipe.stem
+    results = [json.loads((rounds / f"round{number}" / "fold0" / "result.json").read_text()) for number in (0, 1)]
+    assert [result["steps"] for result in results] == [2, 2]
+    assert results[1]["training_tiles"] > results[0]["training_tiles"]
+    assert (rounds / "best").resolve() in ((rounds / "round0").resolve(), (rounds / "round1").resolve())
