@@ -77,7 +77,7 @@ DIRECTIONS: tuple[Direction, Direction] = ("right", "below")
 
 def distinct(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """[N]: true for tiles that have a signal and are no copy of an earlier one."""
-    flat = images.reshape(len(images), -1)
+    flat = images.reshape(len(images), images.shape[1] * images.shape[2])
     seen: set[bytes] = set()
     usable = np.zeros(len(images), np.bool_)
     for tile, pixels in enumerate(flat):

@@ -86,13 +86,12 @@ def test_the_robust_ratio_is_that_of_students_t() -> None:
     one, other, correlation = model.coordinates(before[:, :2], after[:, 1:3])
     size = len(correlation)
     found = model.robust_ratio(before[:, :2], after[:, 1:3])
-    scale = (FREEDOM + size) / FREEDOM  # the density whose squares are compared with their number
     for n in range(2):
         total = 0.0
         for x, y in ((one[n], other[n]), (other[n], one[n])):
-            spread = np.diag(1 - correlation.astype(float) ** 2) * scale
+            spread = np.diag(1 - correlation.astype(float) ** 2)
             given = stats.multivariate_t(correlation * x, spread, df=FREEDOM).logpdf(y)
-            total += (given - stats.multivariate_t(np.zeros(size), np.eye(size) * scale, df=FREEDOM).logpdf(y)) / 2
+            total += (given - stats.multivariate_t(np.zeros(size), np.eye(size), df=FREEDOM).logpdf(y)) / 2
         assert found[n] == pytest.approx(total, rel=1e-3, abs=1e-2)
 
 

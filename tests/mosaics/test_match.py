@@ -11,9 +11,9 @@ def pairs_set(pairs: Pairs) -> set[tuple[int, int, bool]]:
     return set(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.below.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize("seed", [5])
 def test_true_neighbours_of_a_synthetic_survey_are_found(seed: int) -> None:
-    images, places = synthetic(500, seed, (101, 101))
+    images, places = synthetic(400, seed, (101, 101))
     matches = match.find(images)
     for below in (False, True):
         precision, recall = judged(matches.pairs, places, below)
@@ -83,7 +83,7 @@ def test_too_small_tiles_are_an_error() -> None:
 def test_candidates_are_those_of_the_whole_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     images, _ = layered(2, (3, 4), (32, 40))
     monkeypatch.setattr(evidence, "BLOCK", 5)
-    monkeypatch.setattr(evidence, "TILES_A_LEVEL", 12)
+    monkeypatch.setattr(evidence, "TILES_A_LEVEL", 11)
     usable = np.ones(len(images), np.bool_)
     usable[7] = False
     edges = evidence.read_edges(images, "right", usable)
