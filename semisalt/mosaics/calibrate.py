@@ -12,8 +12,8 @@ from semisalt.mosaics.borders import Array
 
 RATIO_LIMIT = 60.0
 
-ALONE = (-2.6066, 0.216, 0.216)
-IN_A_SQUARE = (0.0331, 0.1802, 0.1802, 0.5637)
+ALONE = (-2.6439, 0.2141, 0.2495)
+IN_A_SQUARE = (0.3436, 0.1639, 0.1988, 0.5965)
 
 
 def features(ratio: Array, margin: Array, support: Array | None = None) -> NDArray[np.float64]:
