@@ -15,7 +15,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -190,8 +190,10 @@ class RunDirectory:
         return self.path / "unlabelled"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, wait: Callable[[str], object] | None = None) -> Iterator[None]:
         """Hold the run for writing, and remove what a killed holder left half-written.
+
+        With `wait` another holder is waited for, and `wait` is told of him.
 
         Raises:
             UserError: another process holds it; its host and pid are named.
@@ -203,7 +205,10 @@ class RunDirectory:
             except BlockingIOError:
                 handle.seek(0)
                 holder = handle.read().strip() or "another process"
-                raise UserError(f"{self.path} is in use by {holder}") from None
+                if wait is None:
+                    raise UserError(f"{self.path} is in use by {holder}") from None
+                wait(f"waiting for {self.path}, which is in use by {holder}")
+                fcntl.flock(handle, fcntl.LOCK_EX)
             handle.truncate(0)
             handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
             handle.flush()
@@ -215,8 +220,10 @@ class RunDirectory:
 
 
 def find_run(name: str, root: Path = Path("runs")) -> Path:
-    """The directory that a user means by `name`: a path as it is, a bare name under `root`."""
+    """The directory that a user means by `name`: a run's path as it is, a name (also NAME/round1) under `root`."""
     given = Path(name)
+    if not (given / "config.yaml").exists() and (root / name / "config.yaml").exists():
+        return root / name
     return given if given.is_absolute() or len(given.parts) > 1 or (given / "config.yaml").exists() else root / name
 
 

@@ -74,7 +74,7 @@ def mosaic_evaluate(
     Example: [bold]semisalt mosaic evaluate cpu[/bold]
     """
     from semisalt.inference.outputs import own_survey
-    from semisalt.mosaics.build import build
+    from semisalt.mosaics.build import cached
     from semisalt.mosaics.evaluate import evaluate
     from semisalt.mosaics.grid import read_mosaics
     from semisalt.mosaics.store import check
@@ -85,7 +85,7 @@ def mosaic_evaluate(
     survey = own_survey(directory, data)
     if folder is not None:
         check(folder, survey)
-    mosaics, pairs = build(survey) if folder is None else read_mosaics(folder)
+    mosaics, pairs = cached(survey) if folder is None else read_mosaics(folder)
     with directory.lock():
         verdict = evaluate(directory, survey, mosaics, pairs, device(), console.print)
         log_verdict(directory, verdict)

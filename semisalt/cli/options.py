@@ -15,7 +15,12 @@ if TYPE_CHECKING:  # the help texts must not wait for torch
 console = Console(soft_wrap=True, highlight=False)
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A recipe in YAML; without one, the defaults.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--config",
+        help="A recipe in YAML; without it the defaults, or the recipe of the run that goes on.",
+        show_default=False,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -23,7 +28,10 @@ SetOption = Annotated[
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="A folder or zip of tiles; without it data/tgs, else the synthetic survey."),
+    typer.Option(
+        "--data",
+        help="A folder or zip of tiles; without it those of the run that goes on, data/tgs, or the synthetic survey.",
+    ),
 ]
 MosaicOption = Annotated[
     bool, typer.Option("--mosaic", help="Let neighbouring tiles correct the masks (see `semisalt mosaic`).")

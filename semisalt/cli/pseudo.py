@@ -25,7 +25,12 @@ def pseudo(
         str | None, typer.Option("--run", help="Name under runs/, or a path; without it the recipe's name.")
     ] = None,
     overrides: SetOption = None,
-    folds: Annotated[str | None, typer.Option("--folds", help="Which folds, for example 0,1; all without.")] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            "--folds", help="Which folds, for example 0,1; without it all, or those that --from has finished."
+        ),
+    ] = None,
     label_fraction: Annotated[
         float | None, typer.Option("--label-fraction", help="Share of the labels that training may use.")
     ] = None,

@@ -16,7 +16,7 @@ from semisalt.data.augment import random_view, sample_seed
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 
-Key = tuple[int, int]  # epoch, index of the tile
+Key = tuple[int, int]  # turn (see Plan.turn), index of the tile
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,10 @@ class Plan:
         total = self.tiles // self.steps + (step < self.tiles % self.steps)
         return local * self.world / total
 
+    def turn(self, epoch: int, step: int) -> int:  # noqa: ARG002
+        """What a tile's view depends on beside the tile: a number that no tile meets twice."""
+        return epoch
+
     def local_batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
         """This process's tiles of the steps from `start` to the epoch's end."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.tiles)
@@ -116,6 +120,10 @@ class MixedPlan(Plan):
 
     def share(self, local: int, step: int) -> float:  # noqa: ARG002  # every step has as many tiles
         return local * self.world / self.batch
+
+    def turn(self, epoch: int, step: int) -> int:
+        """A small pool's tiles come again within an epoch, then in another view."""
+        return epoch * self.steps + step
 
     def local_batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
         """This process's tiles of the steps from `start` to the epoch's end."""
@@ -150,12 +158,14 @@ class _Keys(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         for epoch in range(self.epoch, self.epochs):
-            for tiles in self.plan.local_batches(epoch, self.step if epoch == self.epoch else 0):
-                yield [(epoch, int(tile)) for tile in tiles]
+            start = self.step if epoch == self.epoch else 0
+            for step, tiles in enumerate(self.plan.local_batches(epoch, start), start):
+                turn = self.plan.turn(epoch, step)
+                yield [(turn, int(tile)) for tile in tiles]
 
 
 class _Views(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]):
-    """Augmented tiles by (epoch, index); those from `first_strong` on have views of their own."""
+    """Augmented tiles by (turn, index); those from `first_strong` on have views of their own."""
 
     def __init__(
         self, tiles: TileSet, augment: AugmentConfig, seed: int, strong: AugmentConfig, first_strong: int
@@ -164,9 +174,9 @@ class _Views(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]):
         self.view, self.strong_view, self.first_strong = random_view(augment), random_view(strong), first_strong
 
     def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
-        epoch, index = key
+        turn, index = key
         view = self.view if index < self.first_strong else self.strong_view
-        image, target = view(self.images[index], self.targets[index], sample_seed(self.seed, epoch, index))
+        image, target = view(self.images[index], self.targets[index], sample_seed(self.seed, turn, index))
         return image, target, index
 
 

@@ -2,8 +2,10 @@
 
 from semisalt.data.cache import user_folder
 from semisalt.data.tiles import Survey, join
+from semisalt.errors import UserError
 from semisalt.files import write_text
 from semisalt.mosaics.assemble import assemble
+from semisalt.mosaics.borders import SMALLEST
 from semisalt.mosaics.grid import Mosaics, Pairs, read_mosaics, write_mosaics
 from semisalt.mosaics.match import find
 
@@ -18,9 +20,11 @@ def build(survey: Survey) -> tuple[Mosaics, Pairs]:
         The mosaics, and the pairs that they are made of: all accepted ones but those that assembly refused.
 
     Raises:
-        ValueError: the tiles are smaller than matching needs.
+        UserError: the tiles are smaller than matching needs.
     """
     tiles = join(survey.labelled, survey.unlabelled)
+    if min(tiles.shape) < SMALLEST:
+        raise UserError(f"{survey.source}: tiles of {tiles.shape} pixels; matching needs {SMALLEST} a side or more")
     matches = find(tiles.images)
     mosaics, _ = assemble(tiles.ids, matches.pairs, matches.fit)
     return mosaics, standing(mosaics, matches.pairs)

@@ -21,10 +21,7 @@ def grouped(survey: Survey, config: Config) -> Survey:
     """
     if config.data.groups == "none":
         return survey
-    try:
-        mosaics, _ = cached(survey)
-    except ValueError as error:
-        raise UserError(f"data.groups: mosaic: {error}") from None
+    mosaics, _ = cached(survey)
     return replace(survey, groups=group_numbers(mosaics, survey.labelled.ids))
 
 
@@ -32,7 +29,7 @@ def warn_of_crossings(survey: Survey, config: Config, announce: Callable[[str], 
     """Tell how many pairs of neighbours the folds part, where they do; tiles too small to be matched have none."""
     try:
         mosaics, _ = cached(survey)
-    except ValueError:
+    except UserError:
         return
     division = divide(survey, config)
     across, pairs = crossing_pairs(mosaics, division.tiles.ids, division.folds)

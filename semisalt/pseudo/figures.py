@@ -69,11 +69,15 @@ class RoundFigures:
 
 
 def tile_scores(run: RunDirectory, survey: Survey, folds: tuple[int, ...]) -> NDArray[np.float64]:
-    """Precision at 0.5 of the out-of-fold tiles of `folds`, [N]: nothing was chosen on any tile."""
+    """Precision at 0.5 of the out-of-fold tiles of `folds`, [N], in the order of their ids.
+
+    Nothing was chosen on any tile. Runs that divided the tiles alike have the same tiles in the same order.
+    """
     probabilities, tiles, fold_of = load_oof(run, survey.labelled)
     assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
     mine = np.isin(fold_of, folds)
-    return precision(probabilities[mine] > 127, tiles.masks[mine])
+    order = np.argsort(np.array(tiles.ids)[mine], kind="stable")
+    return precision(probabilities[mine] > 127, tiles.masks[mine])[order]
 
 
 def figures_of(

@@ -125,7 +125,7 @@ def candidates_of(bare: TileSet, division: Division, fold: int) -> TileSet:
     """
     tiles = [part for part in _candidate_parts(bare, division, fold) if len(part)]
     if not tiles:
-        raise UserError("there are no unlabelled tiles to learn from")
+        raise UserError("there are no unlabelled tiles to learn from: they belong into test/images or unlabelled/")
     return join(*tiles) if len(tiles) > 1 else tiles[0]
 
 
@@ -139,7 +139,14 @@ def learned_from(run: RunDirectory, fold: int) -> set[str]:
     if chosen_by_score(run.config):
         own |= {row["id"] for row in rows if row["fold"] == str(fold)}
     labels = label_directory(run, fold)
-    return own | set(labels.provenance().learned_from) if labels.complete() else own
+    if "round" not in run.provenance:
+        return own
+    if not labels.complete():
+        raise UserError(
+            f"{labels.path} is missing: nobody can tell any more what {run.path} has learned from, and whether it is "
+            "fit to label; take another run by --from"
+        )
+    return own | set(labels.provenance().learned_from)
 
 
 def chosen_by_score(config: Config) -> dict[str, str | int]:
@@ -312,7 +319,8 @@ def _refuse_collapse(task: Task, figures: dict[str, float]) -> None:
             f"{task.source.path}, fold {task.fold}: its predictions have collapsed to background: "
             f"{figures['foreground']:.1%} of the unlabelled pixels are salt, {figures['prior_foreground']:.1%} of the "
             f"labelled ones; {figures['empty_share']:.0%} of the tiles are empty, {figures['prior_empty_share']:.0%} "
-            "of the labelled ones. Labels like these would teach the next round to see nothing"
+            "of the labelled ones. Labels like these would teach the next round to see nothing: lower pseudo.threshold, "
+            "or begin with another run by --from"
         )
 
 

@@ -75,7 +75,7 @@ def folds_of(source: RunDirectory | None, wanted: Sequence[int] | None, config: 
 def fixed(request: Request) -> dict[str, Any]:
     """What must stay the same when the rounds go on; there may be more of them."""
     return {
-        "source": str(request.source) if request.source else None,
+        "source": str(request.source.resolve()) if request.source else None,
         "folds": list(request.folds),
         "pooled": request.pooled,
     }
@@ -113,6 +113,8 @@ def _read_note(path: Path) -> dict[str, Any]:
 def _check_plan(request: Request, survey: Survey, config: Config) -> None:
     if request.pooled and len(request.folds) < 2:
         raise UserError("--pooled pools the labels of several folds: train two at least")
+    if request.source and not request.folds:
+        raise UserError(f"{request.source} has no finished fold: go on with baseline --resume")
     if not request.folds or not set(request.folds) <= set(range(config.data.folds)):
         raise UserError(f"--folds {list(request.folds)}: the folds are 0 to {config.data.folds - 1}")
     if request.source:
@@ -135,14 +137,17 @@ def _check_source(request: Request, survey: Survey, config: Config) -> None:
     """Refuse a round 0 of other tiles, of unfinished folds, or with the tiles divided otherwise."""
     run = request.run(0)
     if run.provenance["data"] != survey.fingerprint:
-        raise UserError(f"{run.path} was made from other data (fingerprint {run.provenance['data']})")
+        raise UserError(
+            f"{run.path} was made from other data (fingerprint {run.provenance['data']}): give that by --data, or "
+            "another run by --from"
+        )
     missing = sorted(set(request.folds) - set(run.finished_folds()))
     if missing:
         raise UserError(f"{run.path}: fold {', '.join(map(str, missing))} not finished; go on with baseline --resume")
     changed = [
         line
         for line in differences(config, run.config)
-        if line.partition(":")[0] in ("seed", "data.folds", "data.label_fraction")
+        if line.partition(":")[0] in ("seed", "data.folds", "data.groups", "data.label_fraction")
     ]
     if changed:
         raise UserError(f"{run.path} cannot be round 0, it divided the tiles differently:\n  " + "\n  ".join(changed))

@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from semisalt.config import Config, differences
 from semisalt.data.tiles import Survey, TileSet
@@ -28,6 +30,9 @@ from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
 
 INFLATED = "the labels come from all folds' models, which have learned from the tiles that are scored (--pooled)"
+
+# The other processes wait while the first one labels.
+_LONGEST_WAIT = timedelta(days=2)
 
 Report = Callable[[RunDirectory, TileSet], object]
 
@@ -57,7 +62,7 @@ def run_pseudo(
     Raises:
         UserError: rounds are there already, or are not; they were made otherwise; see also label_fold and Trainer.fit.
     """
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)])
     main = accelerator.is_main_process
     with RunDirectory(request.path).lock() if main else nullcontext():
         if main:
@@ -70,13 +75,21 @@ def run_pseudo(
         runs, figures = [first], [figures_of(0, [first], survey, division, bare, request.folds)]
         ended = f"all {request.rounds} rounds were run"
         for number in range(1, request.rounds + 1):
-            run = _round(number, request, survey, recipe, division, bare, runs[-1], accelerator, announce)
+            try:
+                run = _round(number, request, survey, recipe, division, bare, runs[-1], accelerator, announce)
+            except UserError as refusal:
+                if number == 1:
+                    raise
+                # What the rounds before it gained stands.
+                ended = f"round {number} was refused: {refusal}"
+                break
             runs.append(run)
             if main:
                 _report(report, run, survey)
             figures.append(figures_of(number, runs, survey, division, bare, request.folds))
             if main:
                 _note(request, Outcome(tuple(figures), _best(figures), f"round {number} is over"))
+                _link(request, _best(figures))
             gain = figures[-1].minus_before
             assert gain is not None  # noqa: S101  # every round but the first has one before it
             if request.early_stop and gain.low <= 0:
@@ -161,7 +174,7 @@ def _round(
         if main:
             _begin(number, run, request, survey, recipe, before, accelerator)
             # The source is held while it is predicted, no longer: others may learn from it at the same time.
-            with before.lock():
+            with before.lock(wait=announce):
                 for fold in request.folds:
                     voters = request.folds if request.pooled else (fold,)
                     half = (number - 1) % 2 if recipe.pseudo.use == "half_swap" else None

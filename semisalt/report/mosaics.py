@@ -66,6 +66,8 @@ def predictions_of(run: RunDirectory, survey: Survey) -> Overlay:
     Raises:
         UserError: no fold is finished, or the unlabelled tiles are not predicted yet.
     """
+    if run.provenance["data"] != survey.fingerprint:
+        raise UserError(f"{run.path} was made from other tiles than {survey.source} holds: give a run of these tiles")
     probabilities, scored, _ = load_oof(run, survey.labelled)
     others = unlabelled_of(run, survey)
     files = [run.unlabelled / f"fold{fold}.npy" for fold in run.finished_folds()]
