@@ -26,7 +26,8 @@ class Taken:
 
     Attributes:
         candidates, empty, salt: tiles that could be taken, and those taken without and with salt.
-        coverage, prior: mean share of salt of the taken tiles, and of the folds' labelled ones.
+        coverage, prior: mean share of salt of the taken tiles, and of the folds' labelled ones, as many empty ones of
+            these left out as the quotas leave out (pseudo.empties).
         foreground, empty_share: share of salt and of empty tiles over all candidates that are not blank.
         agreement: mean IoU with the round before's masks of the unlabelled tiles; None in the first round.
         known, truth: taken tiles whose truth is known but was not used, and the labels' mean precision on them.
@@ -134,7 +135,7 @@ def _taken(
         empty += int((shares == 0).sum())
         salt += int((shares > 0).sum())
         coverage.append(shares)
-        prior.append(figures["prior_foreground"])
+        prior.append(figures.get("wanted_coverage", figures["prior_foreground"]))
         foreground.append(figures["foreground"])
         empties.append(figures["empty_share"])
         labels = load_labels(folder, candidates_of(bare, division, fold))

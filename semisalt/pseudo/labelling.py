@@ -27,6 +27,7 @@ from semisalt.pseudo.selection import (
     mean_confidence,
     own_threshold,
     select,
+    thinned,
 )
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training.crossval import Division
@@ -111,6 +112,7 @@ def label_fold(
         )
     labels = _labels(task, taken, None if config.labels == "soft" else threshold)
     digest = write_labels(folder, task.candidates, verdicts, measured, labels, soft=config.labels == "soft")
+    figures["wanted_coverage"] = float(thinned(prior, config.empties).mean())
     figures["seconds"] = round(time.monotonic() - begin, 1)
     write_provenance(
         folder, Provenance(**{**vars(provenance), "threshold": threshold, "figures": figures, "labels": digest})
@@ -319,8 +321,8 @@ def _refuse_collapse(task: Task, figures: dict[str, float]) -> None:
             f"{task.source.path}, fold {task.fold}: its predictions have collapsed to background: "
             f"{figures['foreground']:.1%} of the unlabelled pixels are salt, {figures['prior_foreground']:.1%} of the "
             f"labelled ones; {figures['empty_share']:.0%} of the tiles are empty, {figures['prior_empty_share']:.0%} "
-            "of the labelled ones. Labels like these would teach the next round to see nothing: lower pseudo.threshold, "
-            "or begin with another run by --from"
+            "of the labelled ones. Labels like these would teach the next round to see nothing: lower "
+            "pseudo.threshold, or begin with another run by --from"
         )
 
 

@@ -127,6 +127,15 @@ def quota(order: NDArray[np.int64], coverage: Floats, prior: Floats, limit: int 
     return sequence[: fair[-1] + 1 if len(fair) else 0]
 
 
+def thinned(prior: Floats, empties: float) -> Floats:
+    """The prior's coverages with a share of its empty tiles alone, [M'].
+
+    A missed body looks like a sure empty tile: fewer of these keep a round from unlearning what it missed.
+    """
+    empty = np.flatnonzero(prior == 0)
+    return np.delete(prior, empty[round(empties * len(empty)) :])
+
+
 def select(tiles: Candidates, prior: Floats, config: PseudoConfig) -> NDArray[np.str_]:
     """For each tile 'taken' or the reason against it, [N].
 
@@ -138,9 +147,7 @@ def select(tiles: Candidates, prior: Floats, config: PseudoConfig) -> NDArray[np
         prior: [M], coverage of the labelled tiles that the fold learns from.
         config: the cuts.
     """
-    # A missed body looks like a sure empty tile: fewer of these keep a round from unlearning what it missed.
-    empty = np.flatnonzero(prior == 0)
-    prior = np.delete(prior, empty[round(config.empties * len(empty)) :])
+    prior = thinned(prior, config.empties)
     reasons = refuse(tiles, config).astype(object)
     free = reasons == ""
     order = np.lexsort((-tiles.confidence, -tiles.decided))

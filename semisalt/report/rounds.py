@@ -75,7 +75,7 @@ def _notes() -> Table:
     notes.add_column(no_wrap=True)
     notes.add_column()
     notes.add_row("empty, salt", "taken tiles without and with salt, of so many candidates")
-    notes.add_row("coverage", "mean share of salt of the taken tiles; prior: of the labelled ones")
+    notes.add_row("coverage", "mean share of salt of the taken tiles; prior: what the quotas hold it at")
     notes.add_row("foreground", "share of salt that the round before saw in all candidates")
     notes.add_row("agree", "mean IoU of its masks with those of the round before it")
     notes.add_row("true", "mean precision of the taken labels where the truth is known; it is used for nothing else")
