@@ -141,14 +141,14 @@ def learned_from(run: RunDirectory, fold: int) -> set[str]:
     if chosen_by_score(run.config):
         own |= {row["id"] for row in rows if row["fold"] == str(fold)}
     labels = label_directory(run, fold)
-    if "round" not in run.provenance:
-        return own
-    if not labels.complete():
+    if labels.complete():
+        return own | set(labels.provenance().learned_from)
+    if "round" in run.provenance:
         raise UserError(
             f"{labels.path} is missing: nobody can tell any more what {run.path} has learned from, and whether it is "
             "fit to label; take another run by --from"
         )
-    return own | set(labels.provenance().learned_from)
+    return own
 
 
 def chosen_by_score(config: Config) -> dict[str, str | int]:

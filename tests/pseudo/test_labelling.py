@@ -8,6 +8,7 @@ import pytest
 
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
+from semisalt.files import write_json
 from semisalt.inference import ensemble
 from semisalt.inference.predict import Predictor
 from semisalt.inference.weights import save_weights
@@ -92,6 +93,15 @@ def test_provenance_names_the_weights_and_every_label_learned_from(
     shares = [float(row["coverage"]) for row in verdicts_of(folder) if row["verdict"] != "blank"]
     assert kept.figures["foreground"] == pytest.approx(np.mean(shares), abs=1e-4)
     assert kept.figures["empty_share"] == pytest.approx(np.mean(np.array(shares) == 0))
+
+
+def test_a_round_whose_labels_are_gone_may_not_label(tiles: Survey, tmp_path: Path) -> None:
+    """Nobody can tell any more what its models have learned from."""
+    run = made_run(tmp_path / "round1", CONFIG, tiles)
+    assert learned_from(run, 0)
+    write_json(run.path / "provenance.json", {**run.provenance, "round": 1})
+    with pytest.raises(UserError, match=r"what .* has learned from"):
+        learned_from(run, 0)
 
 
 def test_what_was_learned_from_comes_down_through_the_rounds(run: RunDirectory, tiles: Survey, tmp_path: Path) -> None:

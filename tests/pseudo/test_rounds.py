@@ -175,11 +175,14 @@ def test_a_later_refusal_does_not_lose_the_rounds_before(
 
     monkeypatch.setattr(labelling, "_refuse_collapse", collapsed)
     training.wrong = {"round1": 2}
-    with pytest.raises(UserError, match="round1, fold 0: its predictions have collapsed"):
-        start(request_of(source), tiles)
-    kept = json.loads((source.path.parent / "rounds" / "rounds.json").read_text())
+    outcome = start(request_of(source), tiles)
+    rounds = source.path.parent / "rounds"
+    kept = json.loads((rounds / "rounds.json").read_text())
     assert [line["round"] for line in kept["rounds"]] == [0, 1]
-    assert kept["ended"] == "round 1 is over"
+    assert kept["ended"] == outcome.ended
+    assert "round 2 was refused" in outcome.ended
+    assert "round1, fold 0: its predictions have collapsed" in outcome.ended
+    assert (rounds / "best").resolve() == Path(kept["rounds"][kept["best"]]["run"]).resolve()
 
 
 # --- leaks
@@ -326,7 +329,7 @@ def test_soft_labels_are_probabilities(source: RunDirectory, tiles: Survey, trai
     ("changes", "pattern"),
     [
         ({"folds": (0, 2)}, r"--folds \[0, 2\]: the folds are 0 to 1"),
-        ({"folds": ()}, "--folds"),
+        ({"folds": ()}, "has no finished fold"),
         ({"pooled": True, "folds": (1,)}, "train two at least"),
     ],
 )
