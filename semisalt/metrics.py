@@ -28,6 +28,12 @@ class Interval:
     def __str__(self) -> str:
         return f"{_short(self.value)} [{_short(self.low)}, {_short(self.high)}]"
 
+    @property
+    def signed(self) -> str:
+        """As text, for a difference: '+.018 [+.011, +.026]'."""
+        value, low, high = (f"{part:+.3f}".replace("0.", ".", 1) for part in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from itertools import count
 
 import numpy as np
@@ -9,11 +10,12 @@ from rich.console import Console
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from semisalt.bench import arithmetic, bench, bench_table, timing, workload
+from semisalt.bench import arithmetic, bench, bench_table, plain, timing, workload
 from semisalt.bench.arithmetic import matmul, matmul_size, step_flops
 from semisalt.bench.report import BenchReport, Subject, summarise
 from semisalt.bench.timing import Action, interleaved, spread
-from tests.tiny import tiny_config
+from semisalt.errors import UserError
+from tests.tiny import tiny_channels, tiny_config
 
 CPU = torch.device("cpu")
 
@@ -221,3 +223,16 @@ def test_loader_counts_the_batches_that_it_takes(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(workload, "_stream", lambda _trainer, _workers: taken)
     workload.loader(None, 2).run()  # type: ignore[arg-type]
     assert next(taken) == workload.loader_batches(2) == 32
+
+
+def test_a_plain_script_that_dies_is_an_error_with_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system kills it for its memory."""
+    monkeypatch.setattr(plain, "_serve", _dies)
+    channels = tiny_channels()
+    refused = pytest.raises(UserError, match=r"ended \(exit code 9\).*training\.batch")
+    with refused, plain.plain_step(tiny_config(), channels, (2, 3, 32, 32), CPU, keep=False):
+        pass
+
+
+def _dies(*_: object) -> None:
+    os._exit(9)

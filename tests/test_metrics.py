@@ -165,3 +165,7 @@ def test_summary_without_empty_tiles_is_still_json():
     full = np.ones((2, 2, 2), np.uint8)
     assert metrics.summary(full, full).false_salt_share == 0.0
     assert metrics.summary(0 * full, 0 * full).missed_salt_share == 0.0
+
+
+def test_a_difference_bears_its_sign() -> None:
+    assert metrics.Interval(0.0184, -0.0104, 1.0).signed == "+.018 [-.010, +1.000]"

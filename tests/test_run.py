@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -166,3 +167,23 @@ def test_csv_round_trip(tmp_path: Path) -> None:
         {"id": 'q"', "fold": "2"},
         {"id": "ü\n", "fold": "3"},
     ]
+
+
+def test_a_lock_that_is_held_may_be_waited_for(tmp_path: Path) -> None:
+    told: list[str] = []
+    order: list[str] = []
+    run = RunDirectory(tmp_path)
+
+    def later() -> None:
+        with run.lock(wait=told.append):
+            order.append("second")
+
+    with run.lock():
+        waiting = threading.Thread(target=later)
+        waiting.start()
+        while not told:
+            time.sleep(0.01)
+        order.append("first")
+    waiting.join(10)
+    assert order == ["first", "second"]
+    assert told == [f"waiting for {tmp_path}, which is in use by pid {os.getpid()} on {socket.gethostname()}"]

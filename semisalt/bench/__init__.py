@@ -11,7 +11,7 @@ from semisalt.bench.arithmetic import matmul, matmul_size, step_flops
 from semisalt.bench.plain import plain_step
 from semisalt.bench.report import BenchReport, Subject, summarise
 from semisalt.bench.report import bench_table as bench_table
-from semisalt.bench.timing import interleaved
+from semisalt.bench.timing import Action, Seconds, interleaved
 from semisalt.bench.workload import (
     loader,
     loader_batches,
@@ -25,6 +25,7 @@ from semisalt.bench.workload import (
 from semisalt.config import Config
 from semisalt.precision import Precision
 from semisalt.run import device_name
+from semisalt.training.fit import Trainer
 from semisalt.training.settle import settle
 
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -50,18 +51,14 @@ def bench(config: Config, *, device: torch.device, seconds: float, announce: Cal
     settled = settle(config, survey, device)
     for reason in settled.reasons:
         announce(reason)
-    sides: dict[str, int] = {}
-    matmuls = {}
-    for precision in _PRECISIONS:
-        sides[precision] = matmul_size(precision, device)
-        matmuls[f"matmul {precision}"] = matmul(sides[precision], precision, device)
+    sides: dict[str, int] = {precision: matmul_size(precision, device) for precision in _PRECISIONS}
     with TemporaryDirectory() as folder:
         trainer = make_trainer(settled.config, survey, device, Path(folder))
-        network = trainer.method.predictor()
         bare, shape = loop_bare_step(trainer)
         predict, predicted = prediction(trainer, bare)
         loss, loss_name = lovasz(trainer)
         workers = list(dict.fromkeys((config.data.workers, 0)))
+        network = trainer.method.predictor()
         subject = Subject(
             device=device_name(device),
             threads=torch.get_num_threads(),
@@ -78,22 +75,31 @@ def bench(config: Config, *, device: torch.device, seconds: float, announce: Cal
             loaded={count: loader_batches(count) * shape[0] for count in workers},
             sides=sides,
         )
-        channels = trainer.predictor.channels
-        step = loop_step(trainer)
-        with plain_step(settled.config, channels, shape, device, keep=False) as plain:
-            actions = {
-                "step": step,
-                "bare": bare,
-                "plain": plain,
-                "predict": predict,
-                "lovasz": loss,
-                **{f"loader {count}": loader(trainer, count) for count in workers},
-                **matmuls,
-            }
-            times = interleaved(actions, seconds=seconds, device=device, announce=announce)
-        if device.type == "cpu":
-            # By itself: two plain scripts at a time would not fit into the memory of a small machine.
-            with plain_step(settled.config, channels, shape, device, keep=True) as kept:
-                pair = {"step beside kept": step, "kept": kept}
-                times |= interleaved(pair, seconds=seconds / 3, device=device, announce=announce)
-        return summarise(subject, times)
+        actions = {
+            "step": loop_step(trainer),
+            "bare": bare,
+            "predict": predict,
+            "lovasz": loss,
+            **{f"loader {count}": loader(trainer, count) for count in workers},
+            **{f"matmul {precision}": matmul(sides[precision], precision, device) for precision in _PRECISIONS},
+        }
+        return summarise(subject, _times(trainer, shape, actions, seconds, announce))
+
+
+def _times(
+    trainer: Trainer,
+    shape: tuple[int, ...],
+    actions: dict[str, Action],
+    seconds: float,
+    announce: Callable[[str], None],
+) -> dict[str, Seconds]:
+    """All actions in turn with a plain script's step, then on a CPU the loop's in turn with that of a thrifty one."""
+    config, channels, device = trainer.config, trainer.predictor.channels, trainer.predictor.device
+    with plain_step(config, channels, shape, device, keep=False) as plain:
+        times = interleaved({**actions, "plain": plain}, seconds=seconds, device=device, announce=announce)
+    if device.type == "cpu":
+        # By itself: two plain scripts at a time would not fit into the memory of a small machine.
+        with plain_step(config, channels, shape, device, keep=True) as kept:
+            pair = {"step beside kept": actions["step"], "kept": kept}
+            times |= interleaved(pair, seconds=seconds / 3, device=device, announce=announce)
+    return times

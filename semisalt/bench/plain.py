@@ -11,6 +11,7 @@ from semisalt.bench.timing import Action
 from semisalt.bench.workload import bare_step
 from semisalt.config import Config
 from semisalt.data.channels import Channels
+from semisalt.errors import UserError
 from semisalt.inference.build import build_network
 from semisalt.memory import keep_freed_memory
 
@@ -31,12 +32,22 @@ def plain_step(
     process.start()
     theirs.close()
 
+    def answer() -> None:
+        try:
+            ours.recv()
+        except (EOFError, ConnectionResetError):
+            process.join(10)
+            raise UserError(
+                f"the plain script's process ended (exit code {process.exitcode}); where memory is short, try a "
+                "smaller --set training.batch"
+            ) from None
+
     def run() -> None:
         ours.send(True)
-        ours.recv()
+        answer()
 
     try:
-        ours.recv()  # built
+        answer()  # built
         yield Action(run)
         ours.send(False)
     finally:

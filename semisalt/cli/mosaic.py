@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semisalt.cli.options import DataOption, RunArgument, console, device
+from semisalt.cli.options import DataOption, MovedOption, RunArgument, console, device
 
 MOSAICS = Path("data/mosaics")
 
@@ -43,7 +43,7 @@ def mosaic_build(
 def mosaic_show(
     folder: FolderArgument = MOSAICS,
     run: Annotated[str | None, typer.Option("--run", help="A run whose predictions are drawn too.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Where the tiles lie now, if they moved.")] = None,
+    data: MovedOption = None,
     limit: Annotated[int, typer.Option(min=1, help="How many mosaics the page shows, the largest first.")] = 100,
 ) -> None:
     """Draw the largest mosaics, and write one page to browse them: labels red, a run's predictions green.
@@ -67,7 +67,7 @@ def mosaic_evaluate(
     folder: Annotated[
         Path | None, typer.Option("--mosaics", help="What `mosaic build` wrote; without it they are built now.")
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")] = None,
+    data: MovedOption = None,
 ) -> None:
     """Judge each rule on the run's out-of-fold tiles; the verdict goes into its results.json and TensorBoard.
 

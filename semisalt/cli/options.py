@@ -33,13 +33,28 @@ DataOption = Annotated[
         help="A folder or zip of tiles; without it those of the run that goes on, data/tgs, or the synthetic survey.",
     ),
 ]
+RunOption = Annotated[
+    str | None, typer.Option("--run", help="Name under runs/, or a path; without it the recipe's name.")
+]
+FractionOption = Annotated[
+    float | None, typer.Option("--label-fraction", help="Share of the labels that training may use.")
+]
+LimitOption = Annotated[int | None, typer.Option("--unlabelled-limit", help="Work with so many unlabelled tiles only.")]
+MovedOption = Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")]
 MosaicOption = Annotated[
     bool, typer.Option("--mosaic", help="Let neighbouring tiles correct the masks (see `semisalt mosaic`).")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A name under runs/, or a run's path.")]
 
 
+def settings_of(overrides: list[str] | None, label_fraction: float | None, unlabelled_limit: int | None) -> list[str]:
+    """All overrides of the configuration, those with an option of their own last."""
+    own = {"data.label_fraction": label_fraction, "data.unlabelled_limit": unlabelled_limit}
+    return [*(overrides or []), *(f"{key}={value}" for key, value in own.items() if value is not None)]
+
+
 def fold_list(text: str | None) -> list[int] | None:
+    """'0,1' as numbers. Raises UserError for anything else."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -49,10 +64,12 @@ def fold_list(text: str | None) -> list[int] | None:
 
 
 def rank() -> int:
+    """This process's number among those that torchrun started; 0 alone."""
     return int(os.environ.get("RANK", "0"))
 
 
 def device() -> "torch.device":
+    """Where networks run."""
     from accelerate import PartialState
 
     device: torch.device = PartialState().device

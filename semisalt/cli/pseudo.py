@@ -1,11 +1,23 @@
 """semisalt pseudo …: rounds of pseudo-labels, and a look at what they took."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from semisalt.cli.options import ConfigOption, DataOption, RunArgument, SetOption, console, fold_list, rank
+from semisalt.cli.options import (
+    ConfigOption,
+    DataOption,
+    FractionOption,
+    LimitOption,
+    MovedOption,
+    RunArgument,
+    RunOption,
+    SetOption,
+    console,
+    fold_list,
+    rank,
+    settings_of,
+)
 from semisalt.errors import UserError
 
 app = typer.Typer(invoke_without_command=True)
@@ -21,9 +33,7 @@ def pseudo(
     ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
-    run: Annotated[
-        str | None, typer.Option("--run", help="Name under runs/, or a path; without it the recipe's name.")
-    ] = None,
+    run: RunOption = None,
     overrides: SetOption = None,
     folds: Annotated[
         str | None,
@@ -31,12 +41,8 @@ def pseudo(
             "--folds", help="Which folds, for example 0,1; without it all, or those that --from has finished."
         ),
     ] = None,
-    label_fraction: Annotated[
-        float | None, typer.Option("--label-fraction", help="Share of the labels that training may use.")
-    ] = None,
-    unlabelled_limit: Annotated[
-        int | None, typer.Option("--unlabelled-limit", help="Work with so many unlabelled tiles only.")
-    ] = None,
+    label_fraction: FractionOption = None,
+    unlabelled_limit: LimitOption = None,
     pooled: Annotated[
         bool, typer.Option("--pooled", help="Labels by all folds together: for a submission, the score is inflated.")
     ] = False,
@@ -53,39 +59,26 @@ def pseudo(
         return
     from accelerate import PartialState
 
-    from semisalt.config import load_config
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
     from semisalt.mosaics.groups import grouped
-    from semisalt.pseudo.request import Begun, Request, folds_of
+    from semisalt.pseudo.request import understand
     from semisalt.pseudo.rounds import run_pseudo
     from semisalt.report.finish import report_run
     from semisalt.report.rounds import rounds_table
-    from semisalt.run import RunDirectory, find_run
+    from semisalt.run import find_run
 
-    settings = list(overrides or [])
-    if label_fraction is not None:
-        settings.append(f"data.label_fraction={label_fraction}")
-    if unlabelled_limit is not None:
-        settings.append(f"data.unlabelled_limit={unlabelled_limit}")
     path = find_run(run or (config.stem if config else "pseudo"))
-    # Rounds that go on have a request, a recipe and data of their own; what is given is compared with them.
-    begun = Begun.open(path) if resume else None
-    if begun and source is None and begun.source:
-        source = begun.source
-    first = RunDirectory.open(find_run(source)) if source else None
-    own = (begun.run if begun else None) or first
-    recipe = load_config(own.path / "config.yaml" if own and config is None else config, settings)
-    if first and path.resolve() == first.path.resolve():
-        raise UserError(f"--run {path} is the run of --from: the rounds need a directory of their own")
-    wanted = fold_list(folds)
-    request = Request(
-        path=path,
+    request, recipe, own = understand(
+        path,
+        find_run(source) if source else None,
+        config,
+        settings_of(overrides, label_fraction, unlabelled_limit),
         rounds=rounds,
-        source=first.path if first else None,
-        folds=begun.folds if begun and wanted is None else folds_of(first, wanted, recipe),
-        pooled=pooled or (begun is not None and begun.pooled),
+        folds=fold_list(folds),
+        pooled=pooled,
         early_stop=early_stop,
+        resume=resume,
     )
     with PartialState().main_process_first():
         chosen, sentence = choose_source(data or (own.source() if own else None))
@@ -102,7 +95,7 @@ def inspect(
     run: RunArgument,
     number: Annotated[int, typer.Option("--round", min=1, help="Which round's labels.")] = 1,
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Which fold; without it all of the round.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")] = None,
+    data: MovedOption = None,
 ) -> None:
     """Show what a round took and what it refused, by confidence: counts here, tiles in a picture for each fold.
 

@@ -8,13 +8,18 @@ import typer
 from semisalt.cli.options import (
     ConfigOption,
     DataOption,
+    FractionOption,
+    LimitOption,
     MosaicOption,
+    MovedOption,
     RunArgument,
+    RunOption,
     SetOption,
     console,
     device,
     fold_list,
     rank,
+    settings_of,
 )
 from semisalt.errors import UserError
 
@@ -22,17 +27,11 @@ from semisalt.errors import UserError
 def baseline(
     config: ConfigOption = None,
     data: DataOption = None,
-    run: Annotated[
-        str | None, typer.Option("--run", help="Name under runs/, or a path; without it the recipe's name.")
-    ] = None,
+    run: RunOption = None,
     overrides: SetOption = None,
     folds: Annotated[str | None, typer.Option("--folds", help="Which folds, for example 0,1; without it all.")] = None,
-    label_fraction: Annotated[
-        float | None, typer.Option("--label-fraction", help="Share of the labels that training may use.")
-    ] = None,
-    unlabelled_limit: Annotated[
-        int | None, typer.Option("--unlabelled-limit", help="Work with so many unlabelled tiles only.")
-    ] = None,
+    label_fraction: FractionOption = None,
+    unlabelled_limit: LimitOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")] = False,
 ) -> None:
     """Train the supervised baseline: a U-Net a fold, scored on the fold's own held-out tiles.
@@ -50,11 +49,7 @@ def baseline(
     from semisalt.run import RunDirectory, find_run
     from semisalt.training.baseline import run_baseline
 
-    settings = list(overrides or [])
-    if label_fraction is not None:
-        settings.append(f"data.label_fraction={label_fraction}")
-    if unlabelled_limit is not None:
-        settings.append(f"data.unlabelled_limit={unlabelled_limit}")
+    settings = settings_of(overrides, label_fraction, unlabelled_limit)
     path = find_run(run or (config.stem if config else "baseline"))
     wanted = fold_list(folds)
     # A run that goes on has a recipe and data of its own; what is given is compared with them.
@@ -125,7 +120,7 @@ def predict(
 
 def submit(
     run: RunArgument,
-    data: Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")] = None,
+    data: MovedOption = None,
     mosaic: MosaicOption = False,
 ) -> None:
     """Write a checked submission.csv for all unlabelled tiles of the run's data.

@@ -45,8 +45,18 @@ def evaluate(run: RunDirectory, labelled: TileSet) -> dict[str, Any]:
         "curve": {"thresholds": search.curve.thresholds.tolist(), "precision": search.curve.scores.tolist()},
         "folds": {str(fold): run.fold_result(fold) for fold in run.finished_folds()},
     }
+    results |= _verdict_on_mosaics(run, results)
     write_json(run.path / "results.json", results)
     return results
+
+
+def _verdict_on_mosaics(run: RunDirectory, results: dict[str, Any]) -> dict[str, Any]:
+    """What `semisalt mosaic evaluate` left in results.json, as long as it is of the same folds."""
+    if not (run.path / "results.json").exists():
+        return {}
+    before = run.results
+    same = before.get("folds") == results["folds"]
+    return {"mosaics": before["mosaics"]} if same and "mosaics" in before else {}
 
 
 def operating_point(run: RunDirectory) -> Operating:

@@ -19,7 +19,7 @@ from semisalt.mosaics.grid import Mosaics, Pairs
 from semisalt.mosaics.joined import predict_joined
 from semisalt.mosaics.rules import Proposal, correct
 from semisalt.mosaics.view import all_tiles, known_labels, view_of
-from semisalt.run import RunDirectory
+from semisalt.run import RunDirectory, write_csv
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,10 @@ def correction(
         tiles, alone = prediction.tiles, prediction.probabilities
         folder = run.path / "joined"
         better = correct_predictions(run, survey, mosaics, pairs, tiles, alone, folder, device, announce)
-        announce(f"{len(better.followed)} masks set by the mosaics' rules")
+        table = folder / "corrections.csv"
+        rows = [(mosaics.ids[p.tile], p.rule, f"{p.confidence:.3f}", p.reason) for p in better.followed]
+        write_csv(table, ("id", "rule", "confidence", "reason"), rows)
+        announce(f"{len(rows)} masks set by the mosaics' rules: {table}")
         return Prediction(tiles, better.probabilities, better.masks)
 
     return correct

@@ -43,11 +43,6 @@ class Matches:
         return ratios
 
 
-def match(images: NDArray[np.uint8]) -> Pairs:
-    """The neighbours among tiles [N, H, W], right and below; see `find`."""
-    return find(images).pairs
-
-
 def find(images: NDArray[np.uint8]) -> Matches:
     """The neighbours among tiles.
 

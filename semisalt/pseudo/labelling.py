@@ -67,8 +67,8 @@ class Task:
         The first part is what `semisalt predict` predicts, too: the files are shared.
         """
         folder = self.source.unlabelled
-        bare, aside = _candidate_parts(self.bare, self.division, self.fold)
-        parts = [(bare, [folder / f"fold{voter}.npy" for voter in self.voters])]
+        aside = self.division.unlabelled(self.fold)
+        parts = [(self.bare, [folder / f"fold{voter}.npy" for voter in self.voters])]
         if len(aside):
             parts.append((aside, [folder / f"fold{voter}-aside{self.fold}.npy" for voter in self.voters]))
         return [part for part in parts if len(part[0])]
@@ -125,7 +125,7 @@ def candidates_of(bare: TileSet, division: Division, fold: int) -> TileSet:
 
     Raises UserError where there is none.
     """
-    tiles = [part for part in _candidate_parts(bare, division, fold) if len(part)]
+    tiles = [part for part in (bare, division.unlabelled(fold)) if len(part)]
     if not tiles:
         raise UserError("there are no unlabelled tiles to learn from: they belong into test/images or unlabelled/")
     return join(*tiles) if len(tiles) > 1 else tiles[0]
@@ -169,10 +169,6 @@ def label_directory(run: RunDirectory, fold: int) -> LabelDirectory:
 def halves(count: int, seed: int) -> NDArray[np.int64]:
     """0 or 1 for each of `count` candidates, at random, as many of each as can be."""
     return np.random.default_rng((seed, count)).permutation(count) % 2
-
-
-def _candidate_parts(bare: TileSet, division: Division, fold: int) -> tuple[TileSet, TileSet]:
-    return bare, division.unlabelled(fold)
 
 
 def _origin(task: Task, folder: LabelDirectory) -> Provenance:
@@ -264,6 +260,8 @@ def _measure(task: Task, config: PseudoConfig, prior: float, thresholds: tuple[f
             f"fold {task.fold}: all of the {len(tiles)} unlabelled tiles are blank, there is nothing to learn"
         )
     threshold = own_threshold(histogram, prior, thresholds) if config.threshold == "own" else config.threshold
+    if config.labels == "soft":
+        threshold = 0.5  # where the losses that know no probabilities part soft labels
     for chunk in _chunks(task):
         areas.append(np.count_nonzero(chunk > threshold * 255, axis=(1, 2)))
     beside = {

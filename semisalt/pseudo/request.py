@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semisalt.config import Config, differences
+from semisalt.config import Config, differences, load_config
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.files import write_json
@@ -63,6 +63,44 @@ class Begun:
         runs = [RunDirectory(path / f"round{number}") for number in (0, 1)]
         run = next((run for run in runs if (run.path / "config.yaml").exists()), None)
         return cls(kept["source"], tuple(kept["folds"]), kept["pooled"], run)
+
+
+def understand(
+    path: Path,
+    source: Path | None,
+    config: Path | None,
+    settings: Sequence[str],
+    *,
+    rounds: int,
+    folds: Sequence[int] | None,
+    pooled: bool,
+    early_stop: bool,
+    resume: bool,
+) -> tuple[Request, Config, RunDirectory | None]:
+    """The request, its recipe, and the run whose data it works on unless told otherwise (None: there is none yet).
+
+    Rounds that go on have a request, a recipe and data of their own; what is given is compared with them.
+
+    Raises:
+        UserError: nothing to go on with, a source that is no run, or rounds that would lie in their own source.
+    """
+    begun = Begun.open(path) if resume else None
+    if source is None and begun and begun.source:
+        source = Path(begun.source)
+    first = RunDirectory.open(source) if source else None
+    if first and path.resolve() == first.path.resolve():
+        raise UserError(f"--run {path} is the run of --from: the rounds need a directory of their own")
+    own = (begun.run if begun else None) or first
+    recipe = load_config(own.path / "config.yaml" if own and config is None else config, settings)
+    request = Request(
+        path=path,
+        rounds=rounds,
+        source=first.path if first else None,
+        folds=begun.folds if begun and folds is None else folds_of(first, folds, recipe),
+        pooled=pooled or (begun is not None and begun.pooled),
+        early_stop=early_stop,
+    )
+    return request, recipe, own
 
 
 def folds_of(source: RunDirectory | None, wanted: Sequence[int] | None, config: Config) -> tuple[int, ...]:

@@ -17,7 +17,6 @@ from semisalt.inference.build import channels_of
 from semisalt.inference.ensemble import voters_of
 from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
-from semisalt.metrics import Interval
 from semisalt.pseudo.figures import RoundFigures, figures_of
 from semisalt.pseudo.labelling import Announce, Task, candidates_of, label_directory, label_fold
 from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels
@@ -93,7 +92,7 @@ def run_pseudo(
             gain = figures[-1].minus_before
             assert gain is not None  # noqa: S101  # every round but the first has one before it
             if request.early_stop and gain.low <= 0:
-                ended = f"round {number} does not beat round {number - 1} within its interval ({_signed(gain)})"
+                ended = f"round {number} does not beat round {number - 1} within its interval ({gain.signed})"
                 if number < request.rounds:
                     ended += "; --no-early-stop goes on"
                     break
@@ -222,7 +221,3 @@ def _begin(
     provenance["labels_by"] = str(before.path)
     provenance["inflated"] = INFLATED if request.pooled else before.inflated
     RunDirectory.create(run.path, recipe, provenance)
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"

@@ -92,7 +92,7 @@ def threshold_curve(run: RunDirectory) -> Picture:
             chosen: (best.threshold, results["chosen"]["precision"]["value"]),
             "threshold 0.50, nothing dropped": (0.5, results["at_half"]["precision"]["value"]),
         },
-        name="mean precision over the threshold, at the chosen sizes",
+        name=f"{'INFLATED ' if 'inflated' in results else ''}mean precision over the threshold, at the chosen sizes",
     )
 
 

@@ -120,6 +120,7 @@ def oof_overview(run: RunDirectory, labelled: TileSet, path: Path) -> None:
     middle = max(0, len(order) - each) // 2
     ranked = {"worst": order[:each], "median": order[middle:][:each], "best": order[-each:]}
     scale = _scale(tiles.shape, 400)
+    mark = " (INFLATED: their folds know them)" if run.inflated else ""
     parts = []
     for heading, chosen in ranked.items():
         part = tiles.subset(chosen)
@@ -127,7 +128,7 @@ def oof_overview(run: RunDirectory, labelled: TileSet, path: Path) -> None:
         pictures = [outlined(*three, scale) for three in zip(part.images, part.masks, masks[chosen], strict=True)]
         scores = zip(part.ids, precision(masks[chosen], part.masks), iou(masks[chosen], part.masks), strict=True)
         captions = [f"{tile}  score {score:.1f}  IoU {share:.2f}" for tile, score, share in scores]
-        title = f"{run.path.name}: {heading} out-of-fold tiles with salt in truth or prediction"
+        title = f"{run.path.name}: {heading} out-of-fold tiles with salt in truth or prediction{mark}"
         parts.append(sheet(pictures, captions, _columns(scale * tiles.shape[1], 2500), title=title))
     write_picture(path, stack(parts))
 

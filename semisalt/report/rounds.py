@@ -1,22 +1,21 @@
 """The table at the end of pseudo-label rounds."""
 
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from semisalt.metrics import Interval
 from semisalt.pseudo.figures import RoundFigures, Taken
 from semisalt.pseudo.rounds import Outcome
+from semisalt.report.tables import plain_table
 
 
 def rounds_table(outcome: Outcome) -> Group:
     """What each round took and gained, what the columns mean, and which round is the result."""
     first = outcome.rounds[0]
-    scores = _table("Score at 0.5 over the out-of-fold tiles, with 95 % intervals over tiles")
+    scores = plain_table((), "Score at 0.5 over the out-of-fold tiles, with 95 % intervals over tiles")
     for name in ("round", "score", "minus round 0", "minus the one before", "min"):
         scores.add_column(name, justify="right", no_wrap=True)
-    taken = _table("What was taken, all folds together")
+    taken = plain_table((), "What was taken, all folds together")
     for name in ("round", "empty", "salt", "of", "coverage", "prior", "foreground", "agree", "true"):
         taken.add_column(name, justify="right", no_wrap=True)
     for figures in outcome.rounds:
@@ -42,7 +41,7 @@ def _chosen(outcome: Outcome, first: RoundFigures) -> str:
         return ": no round beat the supervised baseline"
     gain = outcome.rounds[outcome.best].minus_first
     assert gain is not None  # noqa: S101  # the best round is not the first
-    return f", {_signed(gain)} over the baseline"
+    return f", {gain.signed} over the baseline"
 
 
 def _score_row(figures: RoundFigures) -> tuple[str, ...]:
@@ -52,7 +51,7 @@ def _score_row(figures: RoundFigures) -> tuple[str, ...]:
     return (
         str(figures.round),
         f"{figures.score}{mark}",
-        *("" if difference is None else _signed(difference) for difference in differences),
+        *("" if difference is None else difference.signed for difference in differences),
         f"{figures.seconds / 60:.1f}",
     )
 
@@ -81,16 +80,3 @@ def _notes() -> Table:
     notes.add_row("true", "mean precision of the taken labels where the truth is known; it is used for nothing else")
     notes.add_row("minus …", "paired over tiles; the best of several rounds flatters itself a little")
     return notes
-
-
-def _signed(interval: Interval) -> str:
-    return " ".join(
-        text.replace("0.", ".", 1)
-        for text in (f"{interval.value:+.3f}", f"[{interval.low:+.3f},", f"{interval.high:+.3f}]")
-    )
-
-
-def _table(title: str) -> Table:
-    return Table(
-        box=box.SIMPLE_HEAD, title=f"\n{title}", title_justify="left", title_style="", pad_edge=False, show_edge=False
-    )

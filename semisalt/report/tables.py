@@ -45,7 +45,7 @@ def description_tables(description: Description) -> Group:
 
 
 def _fold_table(results: Mapping[str, Any]) -> Table:
-    table = _table(
+    table = plain_table(
         ("fold", "tiles", "epochs", "min"),
         title="Score at 0.5 and its interval, by fold and way of combining snapshots",
     )
@@ -64,7 +64,7 @@ def _short(interval: Interval) -> str:
 
 
 def _overall_table(results: Mapping[str, Any]) -> Table:
-    table = _table((), title="All out-of-fold tiles, combined as marked *")
+    table = plain_table((), title="All out-of-fold tiles, combined as marked *")
     table.add_column("", no_wrap=True)
     table.add_column("score", no_wrap=True)
     for name in ("mean\nIoU", "Dice", "false\nsalt", "missed\nsalt"):
@@ -148,7 +148,7 @@ def _histogram(description: Description) -> Table:
     for tenth, count in enumerate(description.coverage_histogram):
         bins.append((f"to {(tenth + 1) / 10:.0%}", count))
     most = max(count for _, count in bins) or 1
-    table = _table(("salt", "tiles"), title="Coverage of the labelled tiles")
+    table = plain_table(("salt", "tiles"), title="Coverage of the labelled tiles")
     table.add_column("", no_wrap=True)
     for name, count in bins:
         # A bin that holds anything shows it.
@@ -163,7 +163,7 @@ def _named(entries: Sequence[str], unit: str = "") -> str:
     return f"{len(entries)} {unit}".strip() + ": " + ", ".join(entries[:_NAMED]) + more
 
 
-def _table(numbers: Sequence[str], title: str) -> Table:
+def plain_table(numbers: Sequence[str], title: str) -> Table:
     """A table without vertical lines, its first columns numbers."""
     table = Table(
         box=box.SIMPLE_HEAD,

@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from semisalt.mosaics.evaluate import ALL, BLENDED, RuleVerdict, Verdict
 from semisalt.mosaics.rules import RULES
-from semisalt.report.tables import _table
+from semisalt.report.tables import plain_table
 from semisalt.run import RunDirectory
 
 
@@ -19,7 +19,9 @@ def verdict_table(verdict: Verdict) -> Group:
         f"{verdict.run}: {verdict.tiles} out-of-fold tiles, {verdict.placed} of them in a mosaic\n"
         f"score without mosaics: {verdict.alone}"
     )
-    table = _table((), title="Each rule on the tiles that it touches, and its effect on the score of all")
+    if verdict.inflated:
+        head += f"\nINFLATED: {verdict.inflated}"
+    table = plain_table((), title="Each rule on the tiles that it touches, and its effect on the score of all")
     table.add_column("rule", no_wrap=True)
     for name in ("tiles", "+", "=", "−"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -36,10 +38,11 @@ def log_verdict(run: RunDirectory, verdict: Verdict) -> None:
     folder = run.path / "tensorboard" / "mosaics"
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(str(folder)) as writer:
-        writer.add_scalar("mosaics/score/alone", verdict.alone.value, 0)
+        mark = "inflated/" if verdict.inflated else ""
+        writer.add_scalar(f"{mark}mosaics/score/alone", verdict.alone.value, 0)
         for rule in verdict.rules:
             name = rule.name.replace(" ", "_").replace(",", "")
-            writer.add_scalar(f"mosaics/score/{name}", rule.score.value, 0)
+            writer.add_scalar(f"{mark}mosaics/score/{name}", rule.score.value, 0)
             for end in ("value", "low", "high"):
                 writer.add_scalar(f"mosaics/change_{end}/{name}", getattr(rule.change, end), 0)
             for count in ("touched", "better", "worse"):

@@ -164,10 +164,10 @@ def _train_fold(
         trainer.fit(log)
         accelerator.wait_for_everyone()  # rank 0 has written the snapshots that all read now
         log.say("predicting its validation tiles")
-        _finish_fold(trainer, folder, network)
+        _finish_fold(trainer, folder, network, run.inflated)
 
 
-def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> None:
+def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: SaltUNet, inflated: str | None) -> None:
     """Predict the validation tiles by each way of combining snapshots, and write the fold's result last.
 
     A function of the snapshots alone, so that a fold killed here finishes the same.
@@ -187,6 +187,7 @@ def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> 
     write_csv(folder.tile_scores, ("id", "coverage", *scores), list(rows))
     position = trainer.position
     result = {
+        **({"inflated": inflated} if inflated else {}),
         "tiles": len(validation),
         "training_tiles": len(trainer.train),
         "epochs": position.epoch,

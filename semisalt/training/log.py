@@ -24,6 +24,7 @@ class TrainingLog:
         self.metrics, self.title, self.enabled = metrics, title, enabled
         # A score of tiles that were learned from has a name of its own, by which it cannot be taken for another.
         self.score_tag = "inflated/score" if inflated else "score"
+        self.mark = {"inflated": True} if inflated else {}
         self.console = Console(quiet=not enabled)
         if enabled:
             # Later events belong to steps that a killed process made and that are made again now.
@@ -66,7 +67,7 @@ class TrainingLog:
         if not self.enabled:
             return
         with self.metrics.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(record) + "\n")
+            handle.write(json.dumps({**record, **self.mark}) + "\n")
         for name, value in record.items():
             if isinstance(value, float):
                 self.writer.add_scalar(self.score_tag if name == "score" else name, value, record["step"])

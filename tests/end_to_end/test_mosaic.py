@@ -52,6 +52,10 @@ def test_mosaics_from_the_command_line(semisalt: Command, neighbourly: Path, tmp
     semisalt("predict", "plain", "--mosaic")
     unlabelled = [row["id"] for row in rows(neighbourly / "sample_submission.csv")]
     assert len(list((tmp_path / "runs" / "plain" / "predictions" / "mask").glob("*.png"))) == len(unlabelled)
+    fields = ("id", "rule", "confidence", "reason")
+    corrections = (tmp_path / "runs" / "plain" / "joined" / "corrections.csv").read_text().splitlines()
+    assert tuple(corrections[0].split(",")) == fields
+    assert {line.partition(",")[0] for line in corrections[1:]} <= set(unlabelled)
     semisalt("mosaic", "show", "mosaics", "--run", "plain")
     assert "<html" in next((tmp_path / "mosaics").glob("*.html")).read_text()[:500].lower()
     told = semisalt("mosaic", "evaluate", "plain", "--mosaics", "mosaics").stdout

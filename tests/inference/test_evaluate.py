@@ -164,3 +164,11 @@ def test_nothing_finished_is_said(tmp_path: Path, survey: Survey) -> None:
     with pytest.raises(UserError, match="no fold is finished"):
         evaluate(run, survey.labelled)
     assert not (run.path / "oof.npy").exists()
+
+
+def test_the_verdict_on_mosaics_stays_as_long_as_its_folds_do(run: RunDirectory, survey: Survey) -> None:
+    results = evaluate(run, survey.labelled)
+    write_json(run.path / "results.json", {**results, "mosaics": {"alone": 0.5}})
+    assert evaluate(run, survey.labelled)["mosaics"] == {"alone": 0.5}
+    write_json(run.fold(2).result, {**run.fold_result(2), "retrained": True})
+    assert "mosaics" not in evaluate(run, survey.labelled)

@@ -29,7 +29,7 @@ def test_true_neighbours_of_a_synthetic_survey_are_found(seed: int) -> None:
 
 def test_rectangular_tiles_with_stretches_of_their_own() -> None:
     images, places = layered(3, (5, 6), (40, 56))
-    pairs = match.match(images)
+    pairs = match.find(images).pairs
     for below in (False, True):
         precision, recall = judged(pairs, places, below)
         assert precision == 1
@@ -40,7 +40,7 @@ def test_a_stretch_of_every_tile_changes_nothing_but_rounding() -> None:
     images, _ = layered(2, (4, 4), (48, 48))
     rng = np.random.default_rng(1)
     dimmed = np.rint(images * rng.uniform(0.5, 0.8, (len(images), 1, 1)) + 30).astype(np.uint8)
-    assert pairs_set(match.match(images)) == pairs_set(match.match(dimmed))
+    assert pairs_set(match.find(images).pairs) == pairs_set(match.find(dimmed).pairs)
 
 
 def test_blank_tiles_and_copies_are_left_out() -> None:
@@ -48,7 +48,7 @@ def test_blank_tiles_and_copies_are_left_out() -> None:
     blank = np.zeros((3, 48, 48), np.uint8)
     even = np.full((2, 48, 48), 90, np.uint8)
     with_more = np.concatenate([images, blank, even, images[:4]])
-    pairs = match.match(with_more)
+    pairs = match.find(with_more).pairs
     assert max(pairs.first.max(), pairs.second.max()) < len(images)
     assert judged(pairs, places, below=False)[1] >= 0.9
     assert match.distinct(with_more).tolist() == [True] * len(images) + [False] * 9
@@ -56,10 +56,10 @@ def test_blank_tiles_and_copies_are_left_out() -> None:
 
 def test_unrelated_tiles_one_tile_and_none_have_no_neighbours() -> None:
     unrelated, places = layered(60, (1, 1), (48, 48))
-    assert len(match.match(unrelated)) == 0
-    assert len(match.match(unrelated[:1])) == 0
-    assert len(match.match(unrelated[:0])) == 0
-    assert len(match.match(np.zeros((4, 48, 48), np.uint8))) == 0
+    assert len(match.find(unrelated).pairs) == 0
+    assert len(match.find(unrelated[:1]).pairs) == 0
+    assert len(match.find(unrelated[:0]).pairs) == 0
+    assert len(match.find(np.zeros((4, 48, 48), np.uint8)).pairs) == 0
     assert len(places) == 60
 
 
@@ -67,7 +67,7 @@ def test_quiet_borders_match_nothing() -> None:
     images, places = layered(2, (3, 4), (48, 48))
     top = places[:, 1] == 1
     images[top, :6] = images[top, :6].mean(axis=(1, 2), keepdims=True).astype(np.uint8)
-    pairs = match.match(images)
+    pairs = match.find(images).pairs
     assert len(pairs) > 0
     assert not np.isin(pairs.second[pairs.below], np.flatnonzero(top)).any()
     matches = match.find(images)
@@ -77,7 +77,7 @@ def test_quiet_borders_match_nothing() -> None:
 
 def test_too_small_tiles_are_an_error() -> None:
     with pytest.raises(ValueError, match="8 a side"):
-        match.match(np.zeros((3, 7, 20), np.uint8))
+        match.find(np.zeros((3, 7, 20), np.uint8))
 
 
 def test_candidates_are_those_of_the_whole_matrix(monkeypatch: pytest.MonkeyPatch) -> None:

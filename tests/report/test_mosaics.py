@@ -210,3 +210,17 @@ def test_a_folder_knows_its_survey(tmp_path):
     cv2.imwrite(str(moved / "unlabelled" / "u0.png"), tiles.images[1])
     with pytest.raises(UserError, match="other tiles"):
         load(tmp_path / "m", moved)
+
+
+def test_an_inflated_verdict_says_so(tmp_path, survey):
+    run = make_run(tmp_path / "runs" / "salty", survey.labelled)
+    marked = replace(verdict(), inflated="labels are pooled")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(verdict_table(marked))
+    assert "INFLATED: labels are pooled" in console.export_text()
+    log_verdict(run, marked)
+    found = EventAccumulator(str(run.path / "tensorboard" / "mosaics"))
+    found.Reload()
+    scores = [tag for tag in found.Tags()["scalars"] if "score" in tag]
+    assert scores
+    assert all(tag.startswith("inflated/") for tag in scores)
