@@ -62,6 +62,7 @@ class AugmentConfig(_Section):
     brightness: float = Field(0.2, ge=0, lt=1)
     contrast: float = Field(0.2, ge=0, lt=1)
     blur: float = Field(0.1, ge=0, le=1, description="Probability of a Gaussian blur of 3 px")
+    gamma: float = Field(0.0, ge=0, le=1, description="Probability of a gamma of 0.6 to 1.6")
     noise: float = Field(0.0, ge=0, le=1, description="Probability of white noise, σ up to a tenth of the range")
     erase: float = Field(0.0, ge=0, le=1, description="Probability of one to three grey boxes; the mask keeps its salt")
 
@@ -154,7 +155,10 @@ class SnapshotConfig(_Section):
 
 class TrainingConfig(_Section):
     epochs: int = Field(420, ge=1)
-    batch: int = Field(20, ge=2, description="Tiles a step, over all processes together")
+    epoch_steps: int | None = Field(
+        None, ge=1, description="Steps of an epoch; null: as many as show every labelled tile once"
+    )
+    batch: int = Field(20, ge=2, description="Labelled tiles a step, over all processes together")
     patience: int | None = Field(60, ge=1, description="Epochs without a new best before a fold stops")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: a short measured probe")
     compile: Literal["auto"] | bool = Field(False, description="torch.compile; auto: on a GPU, where it pays")
@@ -178,6 +182,59 @@ class InferenceConfig(_Section):
         if not axis or list(axis) != sorted(set(axis)):
             raise ValueError(f"values must rise from one to the next, and there must be one at least; got {axis}")
         return axis
+
+
+_STRONG = AugmentConfig(
+    flip=0, affine=0, light=0.8, brightness=0.3, contrast=0.3, gamma=0.3, blur=0.3, noise=0.3, erase=0.0
+)
+
+
+class UnlabelledConfig(_Section):
+    """How a method that learns from unlabelled tiles as it trains (mean teacher, co-training) meets them."""
+
+    batch: int | None = Field(None, ge=2, description="Unlabelled tiles a step; null: training.batch")
+    strong: AugmentConfig = Field(_STRONG, description="The student's view, on the geometry of the teacher's")
+    cutmix: float = Field(0.5, ge=0, le=1, description="Probability that a tile gets a box of another one")
+    cutmix_area: tuple[float, float] = Field((0.02, 0.4), description="Least and greatest share of a tile in a box")
+
+    @field_validator("strong")
+    @classmethod
+    def _intensity_only(cls, strong: AugmentConfig) -> AugmentConfig:
+        if strong.flip or strong.affine:
+            raise ValueError("the strong view keeps the weak one's geometry: set flip and affine to 0")
+        return strong
+
+    @field_validator("cutmix_area")
+    @classmethod
+    def _area(cls, area: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < area[0] <= area[1] <= 1:
+            raise ValueError(f"shares of a tile rise within 0 to 1, not {area}")
+        return area
+
+
+class TeacherConfig(_Section):
+    """Mean teacher (Tarvainen & Valpola 2017): the student learns to agree with its own average."""
+
+    decay: float = Field(0.99, gt=0, lt=1, description="Of the average, after a warm-up of 1 − 1/(t + 1)")
+    mirrored: bool = Field(True, description="The teacher's word is the mean over a tile and its mirror image")
+    consistency: Literal["mse", "threshold"] = Field(
+        "mse", description="mse: 2(p − q)² of soft targets; threshold: BCE where the teacher is sure"
+    )
+    confidence: float = Field(0.95, ge=0.5, lt=1, description="Least max(q, 1 − q) of a pixel that counts (threshold)")
+    weight: float = Field(1.0, ge=0, description="Of the consistency")
+    ramp: float = Field(
+        0.3, ge=0, le=1, description="Share of the training over which the weight rises: exp(−5(1 − t)²)"
+    )
+
+
+class CoTrainingConfig(_Section):
+    """Deep co-training (Qiao et al. 2018): networks that agree, and that resist each other's adversarial examples."""
+
+    views: int = Field(2, ge=2, description="Networks; each has a labelled batch of its own")
+    agreement: float = Field(0.5, ge=0, description="Weight of the views' agreement on unlabelled tiles")
+    difference: float = Field(0.05, ge=0, description="Weight of their resistance to each other's adversarial examples")
+    epsilon: float = Field(0.02, gt=0, lt=1, description="Size of the attack, for images in 0 to 1")
+    ramp: float = Field(0.3, ge=0, le=1, description="Share of the training over which both weights rise")
 
 
 class PseudoConfig(_Section):
@@ -213,6 +270,7 @@ class Config(_Section):
     """A whole recipe."""
 
     seed: int = Field(0, ge=0)
+    method: Literal["supervised", "mean_teacher", "co_training"] = "supervised"
     data: DataConfig = DataConfig()
     channels: ChannelsConfig = ChannelsConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -223,7 +281,15 @@ class Config(_Section):
     training: TrainingConfig = TrainingConfig()
     snapshots: SnapshotConfig = SnapshotConfig()
     inference: InferenceConfig = InferenceConfig()
+    unlabelled: UnlabelledConfig = UnlabelledConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    co_training: CoTrainingConfig = CoTrainingConfig()
     pseudo: PseudoConfig = PseudoConfig()
+
+    @property
+    def warm_up(self) -> float:
+        """Share of the training before what is learned from unlabelled tiles has its full weight."""
+        return self.co_training.ramp if self.method == "co_training" else self.teacher.ramp
 
     @field_validator("schedule", mode="before")
     @classmethod
@@ -237,6 +303,12 @@ class Config(_Section):
             total = sum(self.schedule.cycles)
             if total != self.training.epochs:
                 raise ValueError(f"schedule.cycles add up to {total} epochs, training.epochs is {self.training.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_average(self) -> "Config":
+        if self.method == "mean_teacher" and self.training.ema_decay is not None:
+            raise ValueError("the teacher is an average of the weights already: set training.ema_decay to null")
         return self
 
     @model_validator(mode="after")

@@ -47,7 +47,7 @@ def baseline(
     from semisalt.report.finish import report_run
     from semisalt.report.tables import results_table
     from semisalt.run import RunDirectory, find_run
-    from semisalt.training.baseline import run_baseline
+    from semisalt.training.job import run_training
 
     settings = settings_of(overrides, label_fraction, unlabelled_limit)
     path = find_run(run or (config.stem if config else "baseline"))
@@ -61,7 +61,7 @@ def baseline(
         survey = grouped(load_survey(source), recipe)
         console.print(sentence)
         warn_of_crossings(survey, recipe, console.print)
-    run_baseline(path, survey, recipe, folds=wanted, resume=resume, announce=console.print)
+    run_training(path, survey, recipe, folds=wanted, resume=resume, announce=console.print)
     if rank() == 0:
         finished = RunDirectory.open(path)
         with finished.lock():

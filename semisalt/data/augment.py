@@ -26,6 +26,8 @@ def random_view(config: AugmentConfig) -> View:
     """
     # Left out rather than given a probability of 0, at which they would still draw from the generator.
     rare: list[A.BasicTransform] = []
+    if config.gamma:
+        rare.append(A.RandomGamma(gamma_limit=(60, 160), p=config.gamma))
     if config.noise:
         rare.append(A.GaussNoise(std_range=(0.0, 0.1), p=config.noise))
     if config.erase:
@@ -57,6 +59,11 @@ def random_view(config: AugmentConfig) -> View:
         return seen["image"], seen["mask"]
 
     return view
+
+
+def geometry_of(config: AugmentConfig) -> AugmentConfig:
+    """Its flips and affine moves alone: a view whose grey levels are the tile's own."""
+    return config.model_copy(update=dict.fromkeys(("light", "gamma", "blur", "noise", "erase"), 0.0))
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:

@@ -1,8 +1,7 @@
-"""Batches of augmented tiles: which tiles when (a pure function of seed, epoch and step), and their delivery."""
+"""Delivery of batches of augmented tiles; which tiles make which batch is a plan's business (data/plans.py)."""
 
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,142 +11,49 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from semisalt.config import AugmentConfig
-from semisalt.data.augment import random_view, sample_seed
+from semisalt.data.augment import geometry_of, random_view, sample_seed
+from semisalt.data.plans import Plan
 from semisalt.data.tiles import TileSet
-from semisalt.errors import UserError
 
 Key = tuple[int, int]  # turn (see Plan.turn), index of the tile
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Augmented tiles: images and targets uint8 [B, H, W], depths float32 [B] or None, tile indices int64 [B].
+    """Augmented tiles: labelled ones first, then unlabelled ones (as far as a plan has any).
 
-    A target is the probability of salt, p = value / 255; a labelled pixel has 0 or 255.
+    Attributes:
+        images: uint8 [B, H, W]; of unlabelled tiles the weak view.
+        targets: uint8 [L, H, W], of the first L tiles: the probability of salt, p = value / 255; a labelled pixel has
+            0 or 255.
+        depths: float32 [B], or None.
+        indices: int64 [B], the tiles' places.
+        strong: uint8 [B − L, H, W], the strong view of the unlabelled tiles, on the weak one's geometry; None where all
+            tiles are labelled.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
     depths: torch.Tensor | None
     indices: torch.Tensor
+    strong: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`; copies from pinned memory do not wait."""
-        if self.images.device == device:
-            return self
-        images, targets, indices = (
-            tensor.to(device, non_blocking=True) for tensor in (self.images, self.targets, self.indices)
-        )
-        depths = self.depths.to(device, non_blocking=True) if self.depths is not None else None
-        return Batch(images, targets, depths, indices)
+        return self if self.images.device == device else self._each(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """Called by the loader's pinning thread."""
-        depths = self.depths.pin_memory() if self.depths is not None else None
-        return Batch(self.images.pin_memory(), self.targets.pin_memory(), depths, self.indices.pin_memory())
+        return self._each(torch.Tensor.pin_memory)
 
-
-@dataclass(frozen=True)
-class Plan:
-    """Which tiles make which batch: every tile once an epoch, in an order drawn anew for each.
-
-    An epoch's tiles are dealt over its steps in parts that differ by one tile at most, so that no last batch is too
-    small for batch normalisation and no tile is dropped; each step's tiles are dealt over the processes likewise.
-
-    Raises:
-        UserError: a process would get fewer than two tiles a step.
-    """
-
-    tiles: int
-    batch: int
-    seed: int
-    rank: int = 0
-    world: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.tiles, self.batch) < self._least:
-            raise UserError(
-                f"{self.tiles} training tiles in batches of {self.batch} are too few: "
-                f"{self.world} process(es) need {self._least} a step"
-            )
-
-    @property
-    def _least(self) -> int:
-        # One tile alone would have no batch statistics.
-        return 2 * self.world
-
-    @property
-    def steps(self) -> int:
-        """Steps in an epoch."""
-        return min(math.ceil(self.tiles / self.batch), self.tiles // self._least)
-
-    def share(self, local: int, step: int) -> float:
-        """Weight of a process's mean loss over `local` tiles, so that the mean over processes is that over tiles."""
-        if self.world == 1:
-            return 1.0
-        # np.array_split gives the first parts one tile more.
-        total = self.tiles // self.steps + (step < self.tiles % self.steps)
-        return local * self.world / total
-
-    def turn(self, epoch: int, step: int) -> int:  # noqa: ARG002
-        """What a tile's view depends on beside the tile: a number that no tile meets twice."""
-        return epoch
-
-    def local_batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
-        """This process's tiles of the steps from `start` to the epoch's end."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.tiles)
-        for tiles in np.array_split(order, self.steps)[start:]:
-            yield np.array_split(tiles, self.world)[self.rank]
-
-
-@dataclass(frozen=True)
-class MixedPlan(Plan):
-    """Batches of `tiles` real tiles and of `extra` pseudo-labelled ones, which lie behind them in the tile set.
-
-    Every batch has `batch` tiles, of which `shares[epoch]` are pseudo-labelled. Real and pseudo-labelled tiles are
-    drawn without replacement, pool by pool, from one epoch on into the next: a pool is used up before any of its
-    tiles comes again. An epoch has as many steps as one over the real tiles alone, so that two trainings of equally
-    many epochs are equally long, with and without pseudo-labels.
-    """
-
-    extra: int = 0
-    shares: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.extra < 1:
-            raise UserError("no pseudo-labelled tile to learn from")
-
-    def share(self, local: int, step: int) -> float:  # noqa: ARG002  # every step has as many tiles
-        return local * self.world / self.batch
-
-    def turn(self, epoch: int, step: int) -> int:
-        """A small pool's tiles come again within an epoch, then in another view."""
-        return epoch * self.steps + step
-
-    def local_batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
-        """This process's tiles of the steps from `start` to the epoch's end."""
-        steps = np.arange(self.steps + 1)
-        # Rounded down once over the whole training, or short epochs would lose their fractions.
-        shares = sum(self.shares[:epoch]) * self.steps + steps * self.shares[epoch]
-        extra_before = (shares * self.batch + 1e-6).astype(np.int64)
-        before = (epoch * self.steps + steps) * self.batch
-        for step in range(start, self.steps):
-            real = self._stream(0, self.tiles, *(before - extra_before)[step : step + 2])
-            extra = self._stream(1, self.extra, *extra_before[step : step + 2])
-            # Mixed, or the first process would get the real tiles.
-            tiles = np.random.default_rng((self.seed, epoch, step)).permutation(
-                np.concatenate([real, self.tiles + extra])
-            )
-            yield np.array_split(tiles, self.world)[self.rank]
-
-    def _stream(self, pool: int, size: int, begin: int, end: int) -> NDArray[np.int64]:
-        """Places `begin` to `end` in an endless row of permutations of a pool."""
-        rounds = range(int(begin) // size, -(-int(end) // size))
-        orders = [np.random.default_rng((self.seed, pool, turn)).permutation(size) for turn in rounds]
-        row = np.concatenate([np.empty(0, np.int64), *orders])
-        skipped = int(begin) // size * size
-        return row[int(begin) - skipped : int(end) - skipped]
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        return Batch(
+            change(self.images),
+            change(self.targets),
+            None if self.depths is None else change(self.depths),
+            change(self.indices),
+            None if self.strong is None else change(self.strong),
+        )
 
 
 class _Keys(Sampler[list[Key]]):
@@ -164,20 +70,42 @@ class _Keys(Sampler[list[Key]]):
                 yield [(turn, int(tile)) for tile in tiles]
 
 
-class _Views(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]):
-    """Augmented tiles by (turn, index); those from `first_strong` on have views of their own."""
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8] | None, NDArray[np.uint8] | None, int]
+
+
+class _Views(Dataset[Sample]):
+    """Augmented tiles by (turn, index): image, target, strong view, index.
+
+    Behind the first `labelled` tiles lie pseudo-labelled ones, whose views are `strong`, or unlabelled ones (`bare`),
+    which have a weak view and, on its geometry, a strong one, and no target.
+    """
 
     def __init__(
-        self, tiles: TileSet, augment: AugmentConfig, seed: int, strong: AugmentConfig, first_strong: int
+        self,
+        tiles: TileSet,
+        bare: TileSet | None,
+        labelled: int,
+        augment: AugmentConfig,
+        strong: AugmentConfig,
+        seed: int,
     ) -> None:
-        self.images, self.targets, self.seed = tiles.images, tiles.targets, seed
-        self.view, self.strong_view, self.first_strong = random_view(augment), random_view(strong), first_strong
+        self.images, self.targets, self.labelled, self.seed = tiles.images, tiles.targets, labelled, seed
+        self.bare = None if bare is None else bare.images
+        self.view, self.strong_view = random_view(augment), random_view(strong)
+        self.weak_view = random_view(geometry_of(augment))
 
-    def __getitem__(self, key: Key) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
+    def __getitem__(self, key: Key) -> Sample:
         turn, index = key
-        view = self.view if index < self.first_strong else self.strong_view
-        image, target = view(self.images[index], self.targets[index], sample_seed(self.seed, turn, index))
-        return image, target, index
+        seed = sample_seed(self.seed, turn, index)
+        if self.bare is not None and index >= self.labelled:
+            image = self.bare[index - self.labelled]
+            # No target, and views that need none: the mask that geometry moves along is the image itself.
+            weak, _ = self.weak_view(image, image, seed)
+            strong, _ = self.strong_view(weak, weak, seed ^ 1)  # the same lots would tie it to the geometry
+            return weak, None, strong, index
+        view = self.view if index < self.labelled else self.strong_view
+        image, target = view(self.images[index], self.targets[index], seed)
+        return image, target, None, index
 
 
 def batches(
@@ -186,6 +114,7 @@ def batches(
     augment: AugmentConfig,
     strong: AugmentConfig | None = None,
     *,
+    bare: TileSet | None = None,
     epochs: int,
     epoch: int = 0,
     step: int = 0,
@@ -194,23 +123,36 @@ def batches(
 ) -> Iterator[Batch]:
     """Yield this process's batches from (epoch, step) to the end of training.
 
-    The samples depend on (plan.seed, epoch, index) alone, whatever the number of workers. `strong` are the views of
-    tiles behind the plan's own, the pseudo-labelled ones; None: as the others.
-    """
-    depths = torch.from_numpy(tiles.depths) if tiles.depths is not None else None
+    The samples depend on (plan.seed, turn, index) alone, whatever the number of workers.
 
-    def collate(samples: list[tuple[NDArray[np.uint8], NDArray[np.uint8], int]]) -> Batch:
-        images, targets, indices = zip(*samples, strict=True)
+    Args:
+        tiles: labelled tiles, the plan's own first; behind them pseudo-labelled ones.
+        plan: which tiles make which batch.
+        augment: the views of labelled tiles; of unlabelled ones the geometry alone.
+        strong: the views of pseudo-labelled tiles, None: as the others'; the strong views of unlabelled ones.
+        bare: the unlabelled tiles that a PairedPlan asks for.
+        epochs: how many there are in all.
+        epoch, step: where to begin.
+        workers: processes that augment.
+        pin: deliver in pinned memory.
+    """
+    known = [part.depths for part in (tiles, bare) if part is not None and part.depths is not None]
+    complete = len(known) == (1 if bare is None else 2)
+    depths = torch.from_numpy(np.concatenate(known)) if complete else None
+
+    def collate(samples: list[Sample]) -> Batch:
+        images, targets, strong_views, indices = zip(*samples, strict=True)
         index = torch.tensor(indices)
         return Batch(
-            torch.from_numpy(np.stack(images)),
-            torch.from_numpy(np.stack(targets)),
+            _stack(images),
+            _stack([target for target in targets if target is not None]),
             depths[index] if depths is not None else None,
             index,
+            None if bare is None else _stack([view for view in strong_views if view is not None]),
         )
 
     loader: DataLoader[Batch] = DataLoader(
-        _Views(tiles, augment, plan.seed, strong or augment, plan.tiles),  # type: ignore[arg-type]  # collate turns the samples into a Batch
+        _Views(tiles, bare, plan.tiles, augment, strong or augment, plan.seed),  # type: ignore[arg-type]  # collate turns the samples into a Batch
         batch_sampler=_Keys(plan, epochs, epoch, step),
         num_workers=workers,
         collate_fn=collate,
@@ -222,6 +164,10 @@ def batches(
         multiprocessing_context="fork" if workers else None,
     )
     return iter(loader)
+
+
+def _stack(views: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(views))
 
 
 def _quiet_worker(_: int) -> None:

@@ -1,6 +1,7 @@
 """From a configuration to the objects that it describes."""
 
 import torch
+from torch import nn
 
 from semisalt.config import Config
 from semisalt.data.channels import Channels
@@ -8,6 +9,7 @@ from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.inference.predict import Predictor
 from semisalt.models import SaltUNet, build_unet
+from semisalt.models.views import Views
 
 
 def channels_of(config: Config, survey: Survey) -> Channels:
@@ -21,12 +23,18 @@ def channels_of(config: Config, survey: Survey) -> Channels:
     return Channels(survey.labelled.shape, survey.depth_range if config.channels.depth else None, config.channels.ramp)
 
 
-def build_network(config: Config, channels: Channels, *, weights: str | None = None) -> SaltUNet:
-    """The configured network; `weights` overrides where the encoder's come from.
+def build_network(config: Config, channels: Channels, *, weights: str | None = None) -> nn.Module:
+    """The configured network, the views of a co-training as one; `weights` overrides where the encoders' come from.
 
     Raises:
         UserError: encoder, stem and weights do not go together, or the weights are not to be had.
     """
+    if config.method == "co_training":
+        return Views(_build_one(config, channels, weights) for _ in range(config.co_training.views))
+    return _build_one(config, channels, weights)
+
+
+def _build_one(config: Config, channels: Channels, weights: str | None) -> SaltUNet:
     model = config.model
     try:
         return build_unet(

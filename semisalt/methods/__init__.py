@@ -20,21 +20,24 @@ class Progress:
 
 @dataclass(frozen=True)
 class Losses:
-    """A step's scalar to minimise and its named parts, detached, for the log."""
+    """A step's scalar to minimise, and detached scalars for the log: its named parts, and how healthy the step was."""
 
     total: torch.Tensor
     parts: dict[str, torch.Tensor] = field(default_factory=dict)
+    health: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Method(Protocol):
     """A way of learning.
 
     `networks` are trained and checkpointed. The loop replaces each by its compiled or distributed form before the
-    first step, so `step` calls `self.networks[i]` and keeps no other reference. `predictor` is the plain network that
-    is validated, kept as snapshots and used for predictions. `state_dict` holds what else a resumed run needs.
+    first step, so `step` calls `self.networks[i]` and keeps no other reference. `followers` are moved to the device
+    with them, and never trained. `predictor` is the plain network that is validated, kept as snapshots and used for
+    predictions; `beside` names others whose score is logged. `state_dict` holds what else a resumed run needs.
     """
 
     networks: list[nn.Module]
+    followers: list[nn.Module]
 
     def step(self, batch: Batch, progress: Progress) -> Losses:
         """The losses of one batch, under the loop's precision."""
@@ -46,6 +49,10 @@ class Method(Protocol):
 
     def predictor(self) -> nn.Module:
         """The network whose predictions count."""
+        ...
+
+    def beside(self) -> dict[str, nn.Module]:
+        """Plain networks that are validated for the log alone, by name."""
         ...
 
     def state_dict(self) -> dict[str, torch.Tensor]:

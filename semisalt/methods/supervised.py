@@ -15,6 +15,7 @@ class Supervised:
 
     def __init__(self, network: nn.Module, channels: Channels, loss: LossConfig) -> None:
         self.networks = [network]
+        self.followers: list[nn.Module] = []
         self.channels = channels
         self.loss = loss
         self._plain = network
@@ -32,6 +33,10 @@ class Supervised:
     def predictor(self) -> nn.Module:
         """The trained network."""
         return self._plain
+
+    def beside(self) -> dict[str, nn.Module]:
+        """There is one network only."""
+        return {}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Nothing beside the network's own."""

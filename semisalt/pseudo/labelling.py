@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from semisalt.config import Config, PseudoConfig
 from semisalt.data.channels import Channels
@@ -18,7 +19,6 @@ from semisalt.inference.build import build_network, predictor_of
 from semisalt.inference.ensemble import mean_iou, measures, predict_fold, voters_of
 from semisalt.inference.predict import Predictor, quantise, vote
 from semisalt.inference.weights import load_weights
-from semisalt.models import SaltUNet
 from semisalt.pseudo.labels import LabelDirectory, Provenance, hash_files, refuse_leak, write_labels, write_provenance
 from semisalt.pseudo.selection import (
     TAKEN,
@@ -214,7 +214,7 @@ def _predict(
 
 
 def _add_stability(
-    run: RunDirectory, fold: int, tiles: TileSet, file: Path, network: SaltUNet, predictor: Predictor
+    run: RunDirectory, fold: int, tiles: TileSet, file: Path, network: nn.Module, predictor: Predictor
 ) -> None:
     """Where one set of weights votes, the earlier snapshots are predicted for the stability alone."""
     kept = measures(file)["stability"]

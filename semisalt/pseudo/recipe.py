@@ -19,7 +19,8 @@ def round_recipe(settled: Config, config: Config) -> Config:
     Their peak learning rate may be their own; weights of the round before have had the first losses already; and
     fine-tuning is a second cosine cycle at a lower rate.
     """
-    recipe = settled.model_copy(update={"pseudo": config.pseudo})
+    # A round learns from its labels, whatever the run before it learned by.
+    recipe = settled.model_copy(update={"pseudo": config.pseudo, "method": "supervised"})
     if recipe.pseudo.start == "previous":
         recipe = recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"switch_epoch": 0})})
     if recipe.pseudo.peak is not None:

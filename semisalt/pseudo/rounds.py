@@ -17,14 +17,15 @@ from semisalt.inference.build import channels_of
 from semisalt.inference.ensemble import voters_of
 from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
+from semisalt.methods.build import build_method
 from semisalt.pseudo.figures import RoundFigures, figures_of
 from semisalt.pseudo.labelling import Announce, Task, candidates_of, label_directory, label_fold
 from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels
 from semisalt.pseudo.recipe import lesson_shares, round_recipe
 from semisalt.pseudo.request import Request, check_request, fixed
 from semisalt.run import RunDirectory, collect_provenance
-from semisalt.training.baseline import run_baseline, supervised
 from semisalt.training.crossval import Division, divide, train_folds
+from semisalt.training.job import run_training
 from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
 
@@ -132,7 +133,7 @@ def _first_round(
     else:
         announce("round 0: the supervised baseline")
         going_on = begun and run.has_checkpoint()
-        run_baseline(run.path, survey, config, folds=request.folds, resume=going_on, announce=announce)
+        run_training(run.path, survey, config, folds=request.folds, resume=going_on, announce=announce)
     if accelerator.is_main_process:
         _report(report, run, survey)
     return run
@@ -191,7 +192,7 @@ def _round(
             start = voters_of(before, fold)[-1][0] if recipe.pseudo.start == "previous" else None
             return Lesson(tiles, lesson_shares(recipe), start)
 
-        train_folds(run, survey, request.folds, supervised, accelerator, lesson)
+        train_folds(run, survey, request.folds, build_method, accelerator, lesson)
         if main:
             evaluate(run, survey.labelled)
     accelerator.wait_for_everyone()

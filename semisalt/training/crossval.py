@@ -13,7 +13,6 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from semisalt.config import Config
-from semisalt.data.batches import batches
 from semisalt.data.channels import Channels
 from semisalt.data.folds import grouped_folds, keep_labels, stratified_folds
 from semisalt.data.tiles import Survey, TileSet, join
@@ -24,11 +23,11 @@ from semisalt.inference.predict import vote
 from semisalt.inference.weights import load_weights, save_weights, vote_weights
 from semisalt.methods import Method
 from semisalt.metrics import bootstrap, precision
-from semisalt.models import SaltUNet
 from semisalt.run import FoldDirectory, RunDirectory, write_csv
 from semisalt.training.fit import Trainer
+from semisalt.training.health import health_of, prior_of
 from semisalt.training.lesson import Lesson
-from semisalt.training.log import TrainingLog
+from semisalt.training.log import TrainingLog, read_metrics
 from semisalt.training.snapshots import average_weights
 
 MethodBuilder = Callable[[nn.Module, Channels, Config], Method]
@@ -52,6 +51,15 @@ class Division:
     def unlabelled(self, fold: int) -> TileSet:
         """Labelled tiles whose labels `fold` may not use: they join its unlabelled ones. Its validation tiles never."""
         return replace(self.tiles.subset(~self.kept & (self.folds != fold)), masks=None)
+
+    def bare(self, fold: int, unlabelled: TileSet) -> TileSet:
+        """All tiles but blank ones that `fold` may learn from without a label. Its validation tiles never.
+
+        The survey's `unlabelled` ones, those that lost their labels to the label fraction, and its own labelled ones.
+        """
+        aside, own = self.unlabelled(fold), replace(self.train(fold), masks=None)
+        pool = join(join(unlabelled, aside), own)
+        return pool.subset(~pool.blank)
 
     def validation(self, fold: int) -> TileSet:
         """Tiles that `fold` never sees: the same ones at every label fraction."""
@@ -112,7 +120,7 @@ def train_folds(
         write_csv(run.path / "folds.csv", ("id", "fold", "label_used"), list(rows))
     for fold in folds:
         if not run.fold(fold).result.exists():
-            lesson = lesson_of(fold, division) if lesson_of else None
+            lesson = lesson_of(fold, division) if lesson_of else Lesson()
             _train_fold(run, fold, division, channels_of(config, survey), build_method, accelerator, lesson)
         accelerator.wait_for_everyone()
 
@@ -124,27 +132,27 @@ def _train_fold(
     channels: Channels,
     build_method: MethodBuilder,
     accelerator: Accelerator,
-    lesson: Lesson | None,
+    lesson: Lesson,
 ) -> None:
     config, folder = run.config, run.fold(fold)
     resumed = folder.checkpoint.exists()
     # A resumed network's weights come from its checkpoint, so that its pretrained ones need not be at hand.
     torch.manual_seed(config.seed * 1000 + fold)
-    given = lesson.weights if lesson else None
-    network = build_network(config, channels, weights="none" if resumed or given else None)
-    if given and not resumed:
-        load_weights(given, network)
+    network = build_network(config, channels, weights="none" if resumed or lesson.weights else None)
+    if lesson.weights and not resumed:
+        load_weights(lesson.weights, network)
     real = division.train(fold)
     rank, world = accelerator.process_index, accelerator.num_processes
     trainer = Trainer(
         build_method(network, channels, config),
-        join(real, lesson.tiles) if lesson else real,
+        join(real, lesson.tiles) if lesson.tiles else real,
         division.validation(fold),
         config,
         predictor_of(config, channels, accelerator.device),
         folder,
         accelerator,
-        lesson.plan(len(real), config, rank, world) if lesson else None,
+        lesson.plan(len(real), config, rank, world),
+        lesson.bare,
     )
     if accelerator.is_main_process:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -167,7 +175,7 @@ def _train_fold(
         _finish_fold(trainer, folder, network, run.inflated)
 
 
-def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: SaltUNet, inflated: str | None) -> None:
+def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: nn.Module, inflated: str | None) -> None:
     """Predict the validation tiles by each way of combining snapshots, and write the fold's result last.
 
     A function of the snapshots alone, so that a fold killed here finishes the same.
@@ -186,6 +194,7 @@ def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: SaltUNet, inf
     rows = zip(validation.ids, validation.coverage.tolist(), *(s.tolist() for s in scores.values()), strict=True)
     write_csv(folder.tile_scores, ("id", "coverage", *scores), list(rows))
     position = trainer.position
+    health = health_of(read_metrics(folder.metrics)[-1])
     result = {
         **({"inflated": inflated} if inflated else {}),
         "tiles": len(validation),
@@ -194,13 +203,14 @@ def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: SaltUNet, inf
         "steps": position.step,
         "seconds": round(position.seconds, 1),
         "best_epoch": position.best_epoch,
+        **({"health": health | prior_of(trainer.train)} if health else {}),
         "snapshots": trainer.snapshots.state(),
         "precision_at_half": {way: vars(bootstrap(values)) for way, values in scores.items()},
     }
     write_json(folder.result, result)
 
 
-def _vote(trainer: Trainer, network: SaltUNet, files: Sequence[Path]) -> NDArray[np.uint8]:
+def _vote(trainer: Trainer, network: nn.Module, files: Sequence[Path]) -> NDArray[np.uint8]:
     """The snapshots' votes on the validation tiles, the newest heaviest."""
 
     def speak(file: Path) -> NDArray[np.uint8]:
@@ -210,7 +220,7 @@ def _vote(trainer: Trainer, network: SaltUNet, files: Sequence[Path]) -> NDArray
     return vote((speak(file) for file in files), vote_weights(len(files), trainer.config.snapshots.decay))
 
 
-def _averaged(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> NDArray[np.uint8]:
+def _averaged(trainer: Trainer, folder: FoldDirectory, network: nn.Module) -> NDArray[np.uint8]:
     """Predictions of the averaged weights, which are written for later use."""
     files = trainer.snapshots.files()
     network.load_state_dict(average_weights(files, trainer.config.snapshots.decay))
@@ -221,13 +231,13 @@ def _averaged(trainer: Trainer, folder: FoldDirectory, network: SaltUNet) -> NDA
     return trainer.predict(network, trainer.validation)
 
 
-def _estimate_norms(trainer: Trainer, network: SaltUNet) -> None:
+def _estimate_norms(trainer: Trainer, network: nn.Module) -> None:
     """Estimate batch-norm statistics on augmented training tiles; every process on the same ones."""
     plan = replace(trainer.plan, rank=0, world=1)
     # Tiles as the training ended with: pseudo-labelled ones may have come first.
     last = trainer.config.training.epochs - 1
-    config = trainer.config
-    stream = batches(trainer.train, plan, config.augment, config.pseudo.augment, epochs=last + 1, epoch=last)
+    # The stream is the training's own, but for the process that it is for.
+    stream = trainer.stream(0, plan, epoch=last)
     device, channels = trainer.predictor.device, trainer.predictor.channels
     moved = (batch.to(device) for batch in islice(stream, _NORM_BATCHES))
     update_bn((channels(batch.images, batch.depths) for batch in moved), network)

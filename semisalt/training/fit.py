@@ -17,19 +17,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from numpy.typing import NDArray
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from semisalt.config import Config, OptimiserConfig
-from semisalt.data.batches import Batch, Plan, batches
+from semisalt.data.batches import Batch, batches
+from semisalt.data.plans import Plan
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.inference.predict import Predictor, quantise
 from semisalt.methods import Method, Progress
 from semisalt.metrics import precision
+from semisalt.models.ema import Average
 from semisalt.precision import autocast
 from semisalt.run import FoldDirectory
 from semisalt.training.checkpoint import load_checkpoint, save_checkpoint
+from semisalt.training.health import refuse_collapse
 from semisalt.training.log import TrainingLog
 from semisalt.training.meter import LossMeter, LossNotFiniteError
 from semisalt.training.schedules import build_schedule
@@ -65,6 +67,7 @@ class Trainer:
         folder: the fold's files.
         accelerator: the device or devices.
         plan: which tiles make which batch; without it every tile of `train` once an epoch.
+        bare: unlabelled tiles, which lie behind those of `train` in the plan.
     """
 
     def __init__(
@@ -77,8 +80,9 @@ class Trainer:
         folder: FoldDirectory,
         accelerator: Accelerator,
         plan: Plan | None = None,
+        bare: TileSet | None = None,
     ) -> None:
-        self.method, self.train, self.validation = method, train, validation
+        self.method, self.train, self.validation, self.bare = method, train, validation, bare
         self.config, self.predictor, self.folder, self.accelerator = config, predictor, folder, accelerator
         self.plan = plan or Plan(
             len(train), config.training.batch, config.seed, accelerator.process_index, accelerator.num_processes
@@ -93,8 +97,7 @@ class Trainer:
         self.parameters = [parameter for network in self.plain for parameter in network.parameters()]
         self.optimiser = _optimiser(config.optimiser, self.parameters)
         decay = config.training.ema_decay
-        # Its warm-up is min(1 − 1/(t + 1), decay): the average forgets where the training began.
-        self.ema = ModelEmaV3(method.predictor(), decay=decay, use_warmup=True, warmup_power=1.0) if decay else None
+        self.ema = Average(method.predictor(), decay) if decay else None
 
     @property
     def judged(self) -> nn.Module:
@@ -116,16 +119,17 @@ class Trainer:
             while not self.position.done:
                 self._epoch(stream, stop, log)
 
-    def stream(self, workers: int) -> Iterator[Batch]:
-        """This process's batches from the present position on."""
+    def stream(self, workers: int, plan: Plan | None = None, epoch: int | None = None) -> Iterator[Batch]:
+        """This process's batches from the present position on; of another plan, or from another epoch's beginning."""
         return batches(
             self.train,
-            self.plan,
+            plan or self.plan,
             self.config.augment,
-            self.config.pseudo.augment,
+            self.config.pseudo.augment if self.bare is None else self.config.unlabelled.strong,
+            bare=self.bare,
             epochs=self.config.training.epochs,
-            epoch=self.position.epoch,
-            step=self.position.step_in_epoch,
+            epoch=self.position.epoch if epoch is None else epoch,
+            step=self.position.step_in_epoch if epoch is None else 0,
             workers=workers,
             pin=self.accelerator.device.type == "cuda",
         )
@@ -146,12 +150,12 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         self.method.after_step(progress)
         if self.ema:
-            self.ema.update(self.method.predictor(), step=position.step + 1)
+            self.ema.follow(self.method.predictor(), position.step)
         self.meter.add(position.step, losses, batch.indices, share)
         position.step += 1
         position.step_in_epoch += 1
 
-    def validate(self) -> float:
+    def validate(self, network: nn.Module) -> float:
         """Mean precision at 0.5 over the validation tiles; every process predicts its share and knows the result.
 
         Raises:
@@ -159,10 +163,10 @@ class Trainer:
         """
         if self.accelerator.num_processes > 1:
             # Without SyncBatchNorm every process has statistics of its own tiles; those of rank 0 are the run's.
-            for buffer in self.judged.buffers():
+            for buffer in network.buffers():
                 buffer.copy_(broadcast(buffer))
         try:
-            probabilities = self.predict(self.judged, self.validation)
+            probabilities = self.predict(network, self.validation)
         except FloatingPointError:
             raise self._not_finite(f"the predictions after epoch {self.position.epoch} are") from None
         assert self.validation.masks is not None  # noqa: S101  # validation tiles are labelled
@@ -259,11 +263,14 @@ class Trainer:
         record: dict[str, float | int] = {"epoch": position.epoch, "step": position.step}
         for name, value in self.meter.sums.items():
             mean = self.accelerator.reduce(value / self.meter.steps, reduction="mean")
-            record[f"loss/{name}"] = float(mean)
+            record[name] = float(mean)
         record["lr"] = self.schedule(position.step - 1)
+        refuse_collapse(record, self.train, self.config, position.step / self.total_steps)
         position.done = position.epoch + 1 == training.epochs or position.step >= self.total_steps
         if position.done or (position.epoch + 1) % training.validate_every == 0:
-            score = record["score"] = self.validate()
+            score = record["score"] = self.validate(self.judged)
+            for name, network in self.method.beside().items():
+                record[f"score/{name}"] = self.validate(network)
             new_best = score > position.best
             self.snapshots.consider(
                 position.epoch, score, new_best, self.judged, write=self.accelerator.is_main_process
@@ -283,7 +290,8 @@ class Trainer:
         try:
             self.meter.look()
         except LossNotFiniteError as bad:
-            ids = ", ".join(self.train.ids[index] for index in bad.indices)
+            known = self.train.ids + (self.bare.ids if self.bare else ())
+            ids = ", ".join(known[index] for index in bad.indices)
             where = f"step {bad.step} (epoch {self.position.epoch}; tiles {ids})"
             raise self._not_finite(f"the loss of {where} is") from None
 
@@ -313,6 +321,8 @@ def _prepare(method: Method, accelerator: Accelerator, *, compiled: bool) -> lis
         plain.append(network)
         wrapped: nn.Module = accelerator.prepare_model(network)
         method.networks[index] = cast(nn.Module, torch.compile(wrapped)) if compiled else wrapped
+    for follower in method.followers:
+        follower.to(accelerator.device).to(memory_format=torch.channels_last)
     return plain
 
 

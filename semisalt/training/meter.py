@@ -17,7 +17,10 @@ class LossNotFiniteError(Exception):
 
 @dataclass
 class LossMeter:
-    """Mean losses since the epoch began; `sums` and `steps` are what a checkpoint keeps of it."""
+    """Mean losses and health since the epoch began, by the names they have in the log.
+
+    `sums` and `steps` are what a checkpoint keeps of it.
+    """
 
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
     steps: int = 0
@@ -27,7 +30,9 @@ class LossMeter:
         """Take a step's losses without waiting for the device. `share` weighs a process's part of the batch."""
         total = losses.total.detach()
         self._unseen.append((step, total, indices))
-        for name, value in {"total": total, **losses.parts}.items():
+        named = {f"loss/{name}": value for name, value in {"total": total, **losses.parts}.items()}
+        named |= {f"health/{name}": value for name, value in losses.health.items()}
+        for name, value in named.items():
             weighed = value.float() * share
             self.sums[name] = self.sums[name] + weighed if name in self.sums else weighed
         self.steps += 1

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from semisalt.config import AugmentConfig
 from semisalt.data.augment import random_view, sample_seed
-from semisalt.data.batches import Batch, MixedPlan, Plan, batches
+from semisalt.data.batches import Batch, batches
+from semisalt.data.plans import MixedPlan, Plan
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from tests.tiny import tiny_tiles
@@ -161,7 +162,7 @@ def mixed_plans(draw: st.DrawFn) -> list[MixedPlan]:
     share = st.sampled_from([0.0, 1.0, 0.5, 1 / 3, 0.25]) | st.floats(0, 1)
     shares = tuple(draw(st.lists(share, min_size=1, max_size=4)))
     seed = draw(st.integers(0, 1000))
-    return [MixedPlan(tiles, batch, seed, rank, world, extra, shares) for rank in range(world)]
+    return [MixedPlan(tiles, batch, seed, rank, world, extra=extra, shares=shares) for rank in range(world)]
 
 
 def whole_training(plan: MixedPlan) -> list[list[int]]:

@@ -186,7 +186,7 @@ def test_a_recipe_that_cannot_end_well_is_refused_before_training(
 def test_a_recipe_whose_baseline_is_chosen_by_score_is_refused_before_it_is_trained(
     tiles: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "run_baseline", None)
+    monkeypatch.setattr(rounds, "run_training", None)
     request = Request(tmp_path / "rounds", 1, None, (0, 1), pooled=False, early_stop=True)
     with pytest.raises(UserError, match=r"set snapshots\.select to last"):
         start(request, tiles, config_of(snapshots={"select": "best"}))

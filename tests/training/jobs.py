@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from semisalt.config import Config
-from semisalt.training import baseline, crossval, fit
+from semisalt.training import crossval, fit, job
 from semisalt.training.fit import Trainer
 from semisalt.training.log import TrainingLog
 from tests.tiny import tiny_survey, tiny_trainer
@@ -44,7 +44,7 @@ def train(path: Path, config: Config, resume: bool, moment: str | None) -> None:
     """Train fold 0 of the tiny survey; `moment` names what strikes and where."""
     if moment is not None:
         _MOMENTS[moment]()
-    baseline.run_baseline(path, tiny_survey(), config, folds=[0], resume=resume, announce=lambda _: None)
+    job.run_training(path, tiny_survey(), config, folds=[0], resume=resume, announce=lambda _: None)
 
 
 def train_together(path: Path, config: Config, notes: Path) -> None:
@@ -71,7 +71,7 @@ def train_together(path: Path, config: Config, notes: Path) -> None:
     Trainer.step = noted_step  # type: ignore[method-assign]
     crossval._finish_fold = noted_finish
     sys.addaudithook(note_write)
-    baseline.run_baseline(path, tiny_survey(), config, folds=[0], resume=False, announce=lambda _: None)
+    job.run_training(path, tiny_survey(), config, folds=[0], resume=False, announce=lambda _: None)
     (notes / f"seen{rank}.json").write_text(json.dumps(seen))
     (notes / f"written{rank}.json").write_text(json.dumps(written))
 
@@ -166,6 +166,6 @@ _MOMENTS: dict[str, Callable[[], None]] = {
     "stop within an epoch": lambda: _at_step(_terminate, 6),
     "stop the group": _terminate_group,
     "stop at the last validation": lambda: _before(
-        Trainer, "validate", _terminate, lambda trainer: trainer.position.epoch == 2
+        Trainer, "validate", _terminate, lambda trainer, _network: trainer.position.epoch == 2
     ),
 }

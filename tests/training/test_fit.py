@@ -51,7 +51,7 @@ def watch(tmp_path: Path, config: Config, **failing: float) -> tuple[Watched, Tr
 def scored(trainer: Trainer, scores: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """The trainer with these validation scores in their order instead of its own."""
     stream = iter(scores)
-    monkeypatch.setattr(trainer, "validate", lambda: next(stream))
+    monkeypatch.setattr(trainer, "validate", lambda _: next(stream))
     return trainer
 
 
@@ -247,7 +247,7 @@ def test_bad_prediction_is_never_a_best(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"predictions after epoch 3 are not finite; last good checkpoint: .*last\.ckpt"
     ):
-        trainer.validate()
+        trainer.validate(trainer.judged)
 
 
 def test_bad_weights_are_not_saved(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from semisalt.config import Config
-from semisalt.data.batches import Batch, MixedPlan
+from semisalt.data.batches import Batch
+from semisalt.data.plans import MixedPlan
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
 from semisalt.inference.weights import save_weights
+from semisalt.methods.build import build_method
 from semisalt.methods.supervised import Supervised
 from semisalt.run import RunDirectory
-from semisalt.training.baseline import supervised
 from semisalt.training.checkpoint import load_checkpoint
 from semisalt.training.crossval import divide, train_folds
 from semisalt.training.fit import Trainer
@@ -33,7 +34,7 @@ def pseudo_tiles(count: int = 10, soft: bool = False) -> TileSet:
 
 def train(path: Path, survey: Survey, lesson: Lesson, config: Config = CONFIG) -> None:
     run = tiny_run(path, config, survey)
-    train_folds(run, survey, [0], supervised, Accelerator(cpu=True), lambda *_: lesson)
+    train_folds(run, survey, [0], build_method, Accelerator(cpu=True), lambda *_: lesson)
 
 
 def test_the_plan_puts_pseudo_labelled_tiles_behind_the_real_ones() -> None:
@@ -149,7 +150,7 @@ def test_a_round_starts_from_the_weights_it_is_given(
     file.unlink()
     run = RunDirectory(tmp_path / "given")
     lesson = Lesson(pseudo_tiles(), (0.5, 0.5), file)
-    train_folds(run, survey, [0], supervised, Accelerator(cpu=True), lambda *_: lesson)
+    train_folds(run, survey, [0], build_method, Accelerator(cpu=True), lambda *_: lesson)
     assert run.finished_folds() == [0]
 
 
@@ -157,7 +158,7 @@ def test_the_curve_of_an_inflated_run_bears_the_mark(tmp_path: Path, survey: Sur
     """A pooled round's score on its validation tiles is inflated from the first epoch on."""
     run = RunDirectory.create(tmp_path, CONFIG, {"data": survey.fingerprint, "inflated": "labels are pooled"})
     lesson = Lesson(pseudo_tiles(), (0.5, 0.5))
-    train_folds(run, survey, [0], supervised, Accelerator(cpu=True), lambda *_: lesson)
+    train_folds(run, survey, [0], build_method, Accelerator(cpu=True), lambda *_: lesson)
     events = EventAccumulator(str(tmp_path / "tensorboard" / "fold0"))
     events.Reload()
     tags = events.Tags()["scalars"]

@@ -16,7 +16,11 @@ def test_sums_are_weighed_and_detached() -> None:
     meter.add(0, losses(1.0, bce=2.0), torch.tensor([0, 1]), 1.0)
     meter.add(1, losses(3.0, bce=4.0, lovasz=1.0), torch.tensor([2]), 0.5)
     meter.look()
-    assert {name: value.item() for name, value in meter.sums.items()} == {"total": 2.5, "bce": 4.0, "lovasz": 0.5}
+    assert {name: value.item() for name, value in meter.sums.items()} == {
+        "loss/total": 2.5,
+        "loss/bce": 4.0,
+        "loss/lovasz": 0.5,
+    }
     assert meter.steps == 2
     assert not any(value.requires_grad for value in meter.sums.values())
     meter.clear()

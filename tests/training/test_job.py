@@ -9,8 +9,8 @@ from semisalt.config import Config
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
 from semisalt.run import RunDirectory
-from semisalt.training import baseline
-from semisalt.training.baseline import run_baseline
+from semisalt.training import job
+from semisalt.training.job import run_training
 from tests.tiny import tiny_config, tiny_survey
 
 QUICK = tiny_config(channels={"depth": "auto"}, training={"max_steps": 1, "batch": 15, "precision": "auto"})
@@ -25,7 +25,7 @@ def begin(
     resume: bool = False,
     said: list[str] | None = None,
 ) -> dict[str, Any]:
-    return run_baseline(
+    return run_training(
         path, survey, config, folds=folds, resume=resume, announce=said.append if said is not None else print
     )
 
@@ -105,8 +105,8 @@ def test_run_is_locked_while_it_trains(tmp_path: Path, survey: Survey, monkeypat
         with pytest.raises(UserError, match="in use by pid"), run.lock():
             pass
 
-    monkeypatch.setattr(baseline, "train_folds", try_another)
-    monkeypatch.setattr(baseline, "evaluate", lambda *_: {"reached": True})
+    monkeypatch.setattr(job, "train_folds", try_another)
+    monkeypatch.setattr(job, "evaluate", lambda *_: {"reached": True})
     assert begin(tmp_path / "a", survey, QUICK) == {"reached": True}
 
 

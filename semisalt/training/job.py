@@ -1,4 +1,4 @@
-"""The supervised baseline as one job: settle, train the folds, evaluate."""
+"""A training as one job: settle, train the folds, evaluate."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from torch import nn
 
 from semisalt.config import Config
-from semisalt.data.batches import Plan
-from semisalt.data.channels import Channels
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.inference.build import build_network, channels_of
 from semisalt.inference.evaluate import evaluate
-from semisalt.methods.supervised import Supervised
+from semisalt.inference.outputs import bare_tiles
+from semisalt.methods.build import build_method
 from semisalt.run import RunDirectory, collect_provenance
-from semisalt.training.crossval import divide, train_folds
+from semisalt.training.crossval import Division, LessonOf, divide, train_folds
+from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
 
 
-def run_baseline(
+def run_training(
     path: Path,
     survey: Survey,
     config: Config | None,
@@ -31,7 +30,7 @@ def run_baseline(
     resume: bool,
     announce: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Train the supervised baseline in the run directory `path`; returns the content of results.json.
+    """Train by the configured method in the run directory `path`; returns the content of results.json.
 
     Args:
         path: the run directory; new, or with `resume` one that was begun.
@@ -42,7 +41,8 @@ def run_baseline(
         announce: told what was chosen, a line at a time.
 
     Raises:
-        UserError: see RunDirectory.create and .resume, settle, and Trainer.fit.
+        UserError: a method that needs unlabelled tiles has none; see also RunDirectory.create and .resume, settle, and
+            Trainer.fit.
     """
     accelerator = Accelerator(mixed_precision="no")  # the loop casts by itself, in the measured precision
     # Checked before anything is written.
@@ -55,7 +55,7 @@ def run_baseline(
             run = RunDirectory.resume(path, config, survey.fingerprint)
         else:
             run = _begin(path, survey, planned, accelerator, announce)
-        train_folds(run, survey, wanted, supervised, accelerator)
+        train_folds(run, survey, wanted, build_method, accelerator, lessons(survey, run.config))
         return evaluate(run, survey.labelled) if accelerator.is_main_process else {}
 
 
@@ -65,9 +65,10 @@ def _begin(
     """Create the run on rank 0; the other processes read what it settled."""
     if accelerator.is_main_process:
         # What cannot work is found before anything is written, and before the probe takes its time.
-        division = divide(survey, config)
+        division, lesson_of = divide(survey, config), lessons(survey, config)
         for fold in range(config.data.folds):
-            Plan(len(division.train(fold)), config.training.batch, config.seed, world=accelerator.num_processes)
+            real = len(division.train(fold))
+            lesson_of(fold, division).plan(real, config, world=accelerator.num_processes)
         build_network(config, channels_of(config, survey))
         settled = settle(config, survey, accelerator.device)
         for reason in settled.reasons:
@@ -79,6 +80,11 @@ def _begin(
     return RunDirectory.open(path)
 
 
-def supervised(network: nn.Module, channels: Channels, config: Config) -> Supervised:
-    """The method of the baseline, and of pseudo-label rounds."""
-    return Supervised(network, channels, config.loss)
+def lessons(survey: Survey, config: Config) -> LessonOf:
+    """What each fold learns from beside its labels: for a method that can, the unlabelled tiles."""
+    bare = None if config.method == "supervised" else bare_tiles(survey, config)
+
+    def lesson(fold: int, division: Division) -> Lesson:
+        return Lesson(bare=None if bare is None else division.bare(fold, bare))
+
+    return lesson

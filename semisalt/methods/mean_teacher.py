@@ -1,0 +1,100 @@
+"""Mean teacher: the student learns from labels, and to agree with the average of its own weights."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from semisalt.config import Config, TeacherConfig
+from semisalt.data.batches import Batch
+from semisalt.data.channels import Channels
+from semisalt.losses.consistency import squared_consistency, sure, threshold_consistency
+from semisalt.losses.mix import mix
+from semisalt.methods import Losses, Progress
+from semisalt.methods.cutmix import boxes, paste
+from semisalt.methods.ramp import ramp
+from semisalt.models.ema import Average
+
+
+class MeanTeacher:
+    """L = L_sup(labelled) + w · L_cons(strong view of unlabelled, teacher's word on the weak view).
+
+    One pass of the student over both kinds of tile, so that they share batch statistics; one of the teacher over the
+    unlabelled ones without gradients (two with `teacher.mirrored`). The teacher is what is validated and kept.
+
+    Source: Tarvainen & Valpola 2017; weak and strong views: Sohn et al. 2020; CutMix: French et al. 2020.
+    """
+
+    def __init__(self, network: nn.Module, channels: Channels, config: Config) -> None:
+        self.networks = [network]
+        self.channels, self.config = channels, config
+        self._student = network
+        self.average = Average(network, config.teacher.decay)
+        self.followers: list[nn.Module] = [self.average]
+
+    def step(self, batch: Batch, progress: Progress) -> Losses:
+        """Loss over the tiles' own pixels: padding never counts."""
+        assert batch.strong is not None  # noqa: S101  # a PairedPlan's batches have it
+        config, count = self.config.teacher, len(batch.targets)
+        images, depths = batch.images, batch.depths
+        word = self.word(images[count:], depths[count:] if depths is not None else None)
+        health = _health(word, config.confidence)
+        mixing = self.config.unlabelled
+        box = boxes(len(word), self.channels.shape, mixing.cutmix, mixing.cutmix_area, word.device)
+        strong, word = paste(batch.strong, box), paste(word, box)
+        logits = self.channels.crop(self.networks[0](self.channels(torch.cat([images[:count], strong]), depths)))
+        labelled, unlabelled = logits[:count], logits[count:]
+        supervised, parts = mix(labelled, batch.targets.to(labelled.dtype) / 255, self.config.loss.at(progress.epoch))
+        consistency = agreement(unlabelled, word, config)
+        weighed = config.weight * ramp(progress.share, config.ramp) * consistency
+        parts["consistency"] = consistency.detach()
+        health["consistency_share"] = (weighed / supervised).detach()
+        return Losses(supervised + weighed, parts, health)
+
+    @torch.no_grad()
+    def word(self, images: torch.Tensor, depths: torch.Tensor | None) -> torch.Tensor:
+        """The teacher's probabilities on weak views, fp32 [U, H, W]."""
+        x = self.channels(images, depths)
+        word = self.channels.crop(self.average.module(x)).float().sigmoid()
+        if self.config.teacher.mirrored:
+            mirrored = self.channels.crop(self.average.module(x.flip(3)).flip(2)).float().sigmoid()
+            word = (word + mirrored) / 2
+        return word
+
+    def after_step(self, progress: Progress) -> None:
+        """The teacher follows."""
+        self.average.follow(self._student, progress.step)
+
+    def predictor(self) -> nn.Module:
+        """The teacher."""
+        teacher: nn.Module = self.average.module
+        return teacher
+
+    def beside(self) -> dict[str, nn.Module]:
+        """The student."""
+        return {"student": self._student}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The teacher."""
+        state: dict[str, torch.Tensor] = self.average.module.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Restore the teacher."""
+        self.average.module.load_state_dict(state)
+
+
+def agreement(logits: torch.Tensor, word: torch.Tensor, config: TeacherConfig) -> torch.Tensor:
+    """The configured consistency loss."""
+    if config.consistency == "mse":
+        return squared_consistency(logits, word)
+    return threshold_consistency(logits, word, config.confidence)
+
+
+def _health(word: torch.Tensor, confidence: float) -> dict[str, torch.Tensor]:
+    salt = word > 0.5
+    return {
+        "foreground": salt.float().mean(),
+        "non_empty": salt.flatten(1).any(dim=1).float().mean(),
+        "sure_pixels": sure(word, confidence).float().mean(),
+    }

@@ -1,0 +1,44 @@
+"""Whether a method that teaches itself still sees salt."""
+
+from collections.abc import Mapping
+
+from semisalt.config import Config
+from semisalt.data.tiles import TileSet
+from semisalt.errors import UserError
+
+# A training is stopped when its own labels hold less than this share of the labelled prior's salt.
+COLLAPSE = 0.25
+
+
+def prior_of(train: TileSet) -> dict[str, float]:
+    """Share of salt, and of tiles with any, among the labelled tiles."""
+    coverage = train.coverage
+    return {"prior_foreground": float(coverage.mean()), "prior_non_empty": float((coverage > 0).mean())}
+
+
+def health_of(record: Mapping[str, float]) -> dict[str, float]:
+    """An epoch's figures of health, by name; empty for a method that does not teach itself."""
+    return {name.removeprefix("health/"): value for name, value in record.items() if name.startswith("health/")}
+
+
+def refuse_collapse(record: Mapping[str, float], train: TileSet, config: Config, share: float) -> None:
+    """Stop a training whose predictions on unlabelled tiles have collapsed to background.
+
+    Args:
+        record: the epoch's, with 'health/foreground' where the method teaches itself.
+        train: the labelled tiles.
+        config: tells how long the warm-up is, in which anything may happen.
+        share: of the training that is done.
+
+    Raises:
+        UserError: after the warm-up the foreground is under a quarter of the labelled prior's.
+    """
+    health, prior = health_of(record), prior_of(train)
+    if not health or share <= config.warm_up or health["foreground"] >= COLLAPSE * prior["prior_foreground"]:
+        return
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in {**health, **prior}.items())
+    raise UserError(
+        f"the predictions on unlabelled tiles have collapsed to background after epoch {record['epoch']}: {figures}. "
+        "They would teach the network to see nothing: begin with a finished run by --from, or lower the weight of what "
+        "is learned from unlabelled tiles (teacher.weight, co_training.agreement)"
+    )
