@@ -152,6 +152,12 @@ class RunDirectory:
         return reason
 
     @property
+    def start(self) -> "RunDirectory | None":
+        """The run whose weights each fold began with; None: pretrained or random ones."""
+        path = self.provenance.get("start")
+        return RunDirectory(Path(path)) if path else None
+
+    @property
     def channels(self) -> dict[str, Any]:
         """What the run's networks see: arguments of `data.channels.Channels`."""
         kept = self.provenance["channels"]

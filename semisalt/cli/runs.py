@@ -1,4 +1,4 @@
-"""Training a run, and what is done with it afterwards."""
+"""What is done with a trained run: predict, submit, show."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,68 +6,13 @@ from typing import Annotated
 import typer
 
 from semisalt.cli.options import (
-    ConfigOption,
-    DataOption,
-    FractionOption,
-    LimitOption,
     MosaicOption,
     MovedOption,
     RunArgument,
-    RunOption,
-    SetOption,
     console,
     device,
-    fold_list,
-    rank,
-    settings_of,
 )
 from semisalt.errors import UserError
-
-
-def baseline(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    run: RunOption = None,
-    overrides: SetOption = None,
-    folds: Annotated[str | None, typer.Option("--folds", help="Which folds, for example 0,1; without it all.")] = None,
-    label_fraction: FractionOption = None,
-    unlabelled_limit: LimitOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")] = False,
-) -> None:
-    """Train the supervised baseline: a U-Net a fold, scored on the fold's own held-out tiles.
-
-    Example: [bold]semisalt baseline --config configs/cpu.yaml --data data/tgs --folds 0[/bold]
-    """
-    from accelerate import PartialState
-
-    from semisalt.config import load_config
-    from semisalt.data.read import load_survey
-    from semisalt.data.source import choose_source
-    from semisalt.mosaics.groups import grouped, warn_of_crossings
-    from semisalt.report.finish import report_run
-    from semisalt.report.tables import results_table
-    from semisalt.run import RunDirectory, find_run
-    from semisalt.training.job import run_training
-
-    settings = settings_of(overrides, label_fraction, unlabelled_limit)
-    path = find_run(run or (config.stem if config else "baseline"))
-    wanted = fold_list(folds)
-    # A run that goes on has a recipe and data of its own; what is given is compared with them.
-    begun = RunDirectory.open(path) if resume else None
-    recipe = load_config(begun.path / "config.yaml" if begun and config is None else config, settings)
-    # The first process makes or decodes the tiles, the others find them.
-    with PartialState().main_process_first():
-        source, sentence = choose_source(data or (begun.source() if begun else None))
-        survey = grouped(load_survey(source), recipe)
-        console.print(sentence)
-        warn_of_crossings(survey, recipe, console.print)
-    run_training(path, survey, recipe, folds=wanted, resume=resume, announce=console.print)
-    if rank() == 0:
-        finished = RunDirectory.open(path)
-        with finished.lock():
-            picture = report_run(finished, survey.labelled)
-        console.print(results_table(finished))
-        console.print(f"pictures: {picture}\ncurves: tensorboard --logdir {path.parent}")
 
 
 def predict(

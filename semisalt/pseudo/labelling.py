@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from semisalt.config import Config, PseudoConfig
+from semisalt.config import PseudoConfig
 from semisalt.data.channels import Channels
 from semisalt.data.tiles import TileSet, join
 from semisalt.errors import UserError
@@ -31,6 +31,7 @@ from semisalt.pseudo.selection import (
 )
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training.crossval import Division
+from semisalt.training.source import chosen_by_score
 
 Announce = Callable[[str], None]
 
@@ -149,16 +150,6 @@ def learned_from(run: RunDirectory, fold: int) -> set[str]:
             "fit to label; take another run by --from"
         )
     return own
-
-
-def chosen_by_score(config: Config) -> dict[str, str | int]:
-    """The keys by which a fold's validation score has a say in its weights, with their values."""
-    keys: dict[str, str | int] = {}
-    if config.snapshots.select == "best":
-        keys["snapshots.select"] = "best"
-    if config.training.patience is not None:
-        keys["training.patience"] = config.training.patience
-    return keys
 
 
 def label_directory(run: RunDirectory, fold: int) -> LabelDirectory:

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semisalt.config import Config, differences, load_config
+from semisalt.config import Config, load_config
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.files import write_json
 from semisalt.inference.outputs import bare_tiles
-from semisalt.pseudo.labelling import candidates_of, chosen_by_score
+from semisalt.pseudo.labelling import candidates_of
 from semisalt.pseudo.recipe import round_recipe
 from semisalt.run import RunDirectory, read_json
 from semisalt.training.crossval import divide
+from semisalt.training.source import check_division, check_networks, chosen_by_score
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,9 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
     if not request.folds or not set(request.folds) <= set(range(config.data.folds)):
         raise UserError(f"--folds {list(request.folds)}: the folds are 0 to {config.data.folds - 1}")
     if request.source:
-        _check_source(request, survey, config)
+        check_division(request.run(0), survey, config, request.folds, "round 0")
+        if config.pseudo.start == "previous":
+            check_networks(request.run(0), round_recipe(config, config), "pseudo.start: previous")
     round_recipe(config, config)
     candidates_of(bare_tiles(survey, config), divide(survey, config), request.folds[0])
     if request.pooled:
@@ -169,38 +172,3 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
                 f"{whose} lets the score on a fold's validation tiles choose its weights ({', '.join(reasons)}), and "
                 "labels by such weights know those tiles: set snapshots.select to last and training.patience to null"
             )
-
-
-def _check_source(request: Request, survey: Survey, config: Config) -> None:
-    """Refuse a round 0 of other tiles, of unfinished folds, or with the tiles divided otherwise."""
-    run = request.run(0)
-    if run.provenance["data"] != survey.fingerprint:
-        raise UserError(
-            f"{run.path} was made from other data (fingerprint {run.provenance['data']}): give that by --data, or "
-            "another run by --from"
-        )
-    missing = sorted(set(request.folds) - set(run.finished_folds()))
-    if missing:
-        raise UserError(f"{run.path}: fold {', '.join(map(str, missing))} not finished; go on with baseline --resume")
-    changed = [
-        line
-        for line in differences(config, run.config)
-        if line.partition(":")[0] in ("seed", "data.folds", "data.groups", "data.label_fraction")
-    ]
-    if changed:
-        raise UserError(f"{run.path} cannot be round 0, it divided the tiles differently:\n  " + "\n  ".join(changed))
-    if config.pseudo.start == "previous":
-        _check_networks(run, config)
-
-
-def _check_networks(run: RunDirectory, config: Config) -> None:
-    changed = [
-        line
-        for line in differences(config, run.config)
-        if line.startswith(("model.", "channels.")) and not line.startswith("model.weights:")
-    ]
-    if changed:
-        raise UserError(
-            f"pseudo.start: previous cannot begin with the weights of {run.path}, whose networks are others:\n  "
-            + "\n  ".join(changed)
-        )

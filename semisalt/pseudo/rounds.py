@@ -14,7 +14,6 @@ from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_json
 from semisalt.inference.build import channels_of
-from semisalt.inference.ensemble import voters_of
 from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
 from semisalt.methods.build import build_method
@@ -28,6 +27,7 @@ from semisalt.training.crossval import Division, divide, train_folds
 from semisalt.training.job import run_training
 from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
+from semisalt.training.source import start_weights
 
 INFLATED = "the labels come from all folds' models, which have learned from the tiles that are scored (--pooled)"
 
@@ -189,7 +189,7 @@ def _round(
             if not request.pooled:
                 refuse_leak(folder, provenance, division.validation(fold).ids)
             tiles = load_labels(folder, candidates_of(bare, division, fold))
-            start = voters_of(before, fold)[-1][0] if recipe.pseudo.start == "previous" else None
+            start = start_weights(before, fold) if recipe.pseudo.start == "previous" else None
             return Lesson(tiles, lesson_shares(recipe), start)
 
         train_folds(run, survey, request.folds, build_method, accelerator, lesson)

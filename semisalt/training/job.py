@@ -19,6 +19,7 @@ from semisalt.run import RunDirectory, collect_provenance
 from semisalt.training.crossval import Division, LessonOf, divide, train_folds
 from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
+from semisalt.training.source import check_start, start_weights
 
 
 def run_training(
@@ -29,6 +30,7 @@ def run_training(
     folds: Sequence[int] | None,
     resume: bool,
     announce: Callable[[str], None],
+    start: RunDirectory | None = None,
 ) -> dict[str, Any]:
     """Train by the configured method in the run directory `path`; returns the content of results.json.
 
@@ -39,10 +41,11 @@ def run_training(
         folds: which folds to train; None: all.
         resume: go on with a run that was begun.
         announce: told what was chosen, a line at a time.
+        start: a finished run whose weights each fold begins with; None: pretrained or random ones.
 
     Raises:
-        UserError: a method that needs unlabelled tiles has none; see also RunDirectory.create and .resume, settle, and
-            Trainer.fit.
+        UserError: a method that needs unlabelled tiles has none; see also check_start, RunDirectory.create and .resume,
+            settle, and Trainer.fit.
     """
     accelerator = Accelerator(mixed_precision="no")  # the loop casts by itself, in the measured precision
     # Checked before anything is written.
@@ -53,14 +56,22 @@ def run_training(
     with RunDirectory(path).lock() if accelerator.is_main_process else nullcontext():
         if resume:
             run = RunDirectory.resume(path, config, survey.fingerprint)
+            _refuse_other_start(run, start)
         else:
-            run = _begin(path, survey, planned, accelerator, announce)
-        train_folds(run, survey, wanted, build_method, accelerator, lessons(survey, run.config))
+            if start:
+                check_start(start, survey, planned, wanted)
+            run = _begin(path, survey, planned, start, accelerator, announce)
+        train_folds(run, survey, wanted, build_method, accelerator, lessons(survey, run.config, run.start))
         return evaluate(run, survey.labelled) if accelerator.is_main_process else {}
 
 
 def _begin(
-    path: Path, survey: Survey, config: Config, accelerator: Accelerator, announce: Callable[[str], None]
+    path: Path,
+    survey: Survey,
+    config: Config,
+    start: RunDirectory | None,
+    accelerator: Accelerator,
+    announce: Callable[[str], None],
 ) -> RunDirectory:
     """Create the run on rank 0; the other processes read what it settled."""
     if accelerator.is_main_process:
@@ -75,16 +86,29 @@ def _begin(
             announce(reason)
         provenance = collect_provenance(survey.fingerprint, survey.source, config.seed, accelerator.device)
         provenance["channels"] = asdict(channels_of(settled.config, survey))
+        if start:
+            provenance["start"] = str(start.path.resolve())
         RunDirectory.create(path, settled.config, provenance)
     accelerator.wait_for_everyone()
     return RunDirectory.open(path)
 
 
-def lessons(survey: Survey, config: Config) -> LessonOf:
-    """What each fold learns from beside its labels: for a method that can, the unlabelled tiles."""
+def _refuse_other_start(run: RunDirectory, start: RunDirectory | None) -> None:
+    if start and (run.start is None or start.path.resolve() != run.start.path):
+        raise UserError(
+            f"{run.path} cannot be resumed, it began with {run.start.path if run.start else 'no weights of a run'}: "
+            f"leave out --from {start.path}, or choose another --run"
+        )
+
+
+def lessons(survey: Survey, config: Config, start: RunDirectory | None = None) -> LessonOf:
+    """What each fold learns from beside its labels, for a method that can: unlabelled tiles; and where it begins."""
     bare = None if config.method == "supervised" else bare_tiles(survey, config)
 
     def lesson(fold: int, division: Division) -> Lesson:
-        return Lesson(bare=None if bare is None else division.bare(fold, bare))
+        return Lesson(
+            weights=start_weights(start, fold) if start else None,
+            bare=None if bare is None else division.bare(fold, bare),
+        )
 
     return lesson

@@ -13,10 +13,11 @@ from semisalt.inference import ensemble
 from semisalt.inference.predict import Predictor
 from semisalt.inference.weights import save_weights
 from semisalt.pseudo import labelling
-from semisalt.pseudo.labelling import candidates_of, chosen_by_score, halves, label_directory, learned_from
+from semisalt.pseudo.labelling import candidates_of, halves, label_directory, learned_from
 from semisalt.pseudo.labels import load_labels, verdicts_of
 from semisalt.run import RunDirectory
 from semisalt.training.crossval import divide
+from semisalt.training.source import chosen_by_score
 from tests.pseudo.made import config_of, labelled, made_run, maps_of, network_of, task_of
 from tests.tiny import tiny_survey
 

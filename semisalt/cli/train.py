@@ -1,0 +1,129 @@
+"""semisalt baseline, teacher, cotrain: training a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semisalt.cli.options import (
+    ConfigOption,
+    DataOption,
+    FractionOption,
+    LimitOption,
+    RunOption,
+    SetOption,
+    console,
+    fold_list,
+    rank,
+    settings_of,
+)
+
+FoldsOption = Annotated[str | None, typer.Option("--folds", help="Which folds, for example 0,1; without it all.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="RUN", help="A finished run of the same networks and folds, whose weights to begin with."
+    ),
+]
+
+
+def baseline(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    run: RunOption = None,
+    overrides: SetOption = None,
+    folds: FoldsOption = None,
+    label_fraction: FractionOption = None,
+    unlabelled_limit: LimitOption = None,
+    source: FromOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train the supervised baseline: a U-Net a fold, scored on the fold's own held-out tiles.
+
+    Example: [bold]semisalt baseline --config configs/cpu.yaml --data data/tgs --folds 0[/bold]
+    """
+    settings = settings_of(overrides, label_fraction, unlabelled_limit)
+    _train("supervised", run or (config.stem if config else "baseline"), config, data, settings, folds, source, resume)
+
+
+def teacher(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    run: RunOption = None,
+    overrides: SetOption = None,
+    folds: FoldsOption = None,
+    label_fraction: FractionOption = None,
+    unlabelled_limit: LimitOption = None,
+    source: FromOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train by mean teacher: unlabelled tiles join in, and the network learns to agree with its own average on them.
+
+    Example: [bold]semisalt teacher --config configs/teacher.yaml --data data/tgs --label-fraction 0.1 --folds 0[/bold]
+    """
+    settings = settings_of(overrides, label_fraction, unlabelled_limit)
+    _train("mean_teacher", run or (config.stem if config else "teacher"), config, data, settings, folds, source, resume)
+
+
+def cotrain(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    run: RunOption = None,
+    overrides: SetOption = None,
+    folds: FoldsOption = None,
+    label_fraction: FractionOption = None,
+    unlabelled_limit: LimitOption = None,
+    source: FromOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train by deep co-training: networks that agree on unlabelled tiles, and resist each other's adversarial examples.
+
+    Example: [bold]semisalt cotrain --config configs/cotrain.yaml --data data/tgs --label-fraction 0.1 --folds 0[/bold]
+    """
+    settings = settings_of(overrides, label_fraction, unlabelled_limit)
+    _train("co_training", run or (config.stem if config else "cotrain"), config, data, settings, folds, source, resume)
+
+
+def _train(
+    method: str,
+    name: str,
+    config: Path | None,
+    data: Path | None,
+    settings: list[str],
+    folds: str | None,
+    source: str | None,
+    resume: bool,
+) -> None:
+    from accelerate import PartialState
+
+    from semisalt.config import load_config
+    from semisalt.data.read import load_survey
+    from semisalt.data.source import choose_source
+    from semisalt.mosaics.groups import grouped, warn_of_crossings
+    from semisalt.report.finish import report_run
+    from semisalt.report.tables import results_table
+    from semisalt.run import RunDirectory, find_run
+    from semisalt.training.job import run_training
+
+    path = find_run(name)
+    wanted = fold_list(folds)
+    # A run that goes on has a recipe and data of its own; what is given is compared with them.
+    begun = RunDirectory.open(path) if resume else None
+    start = RunDirectory.open(find_run(source)) if source else None
+    # The command is the method, whatever the recipe was written for.
+    settings = [*settings, f"method={method}"]
+    recipe = load_config(begun.path / "config.yaml" if begun and config is None else config, settings)
+    # The first process makes or decodes the tiles, the others find them.
+    with PartialState().main_process_first():
+        chosen, sentence = choose_source(data or (begun.source() if begun else None))
+        survey = grouped(load_survey(chosen), recipe)
+        console.print(sentence)
+        warn_of_crossings(survey, recipe, console.print)
+    run_training(path, survey, recipe, folds=wanted, resume=resume, announce=console.print, start=start)
+    if rank() == 0:
+        finished = RunDirectory.open(path)
+        with finished.lock():
+            picture = report_run(finished, survey.labelled)
+        console.print(results_table(finished))
+        console.print(f"pictures: {picture}\ncurves: tensorboard --logdir {path.parent}")

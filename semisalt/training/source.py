@@ -1,0 +1,79 @@
+"""A finished run that another one builds on: its tiles, its folds, its networks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from semisalt.config import Config, differences
+from semisalt.data.tiles import Survey
+from semisalt.errors import UserError
+from semisalt.inference.ensemble import voters_of
+from semisalt.run import RunDirectory
+
+
+def check_division(run: RunDirectory, survey: Survey, config: Config, folds: Sequence[int], role: str) -> None:
+    """Refuse a run of other tiles, of unfinished folds, or with the tiles divided otherwise than `config` does.
+
+    `role` says in the message what the run cannot be. Raises UserError.
+    """
+    if run.provenance["data"] != survey.fingerprint:
+        raise UserError(
+            f"{run.path} was made from other data (fingerprint {run.provenance['data']}): give that by --data, or "
+            "another run by --from"
+        )
+    missing = sorted(set(folds) - set(run.finished_folds()))
+    if missing:
+        raise UserError(
+            f"{run.path}: fold {', '.join(map(str, missing))} not finished; go on with it by --resume, or choose other "
+            "--folds"
+        )
+    keys = ("seed", "data.folds", "data.groups", "data.label_fraction")
+    changed = [line for line in differences(config, run.config) if line.partition(":")[0] in keys]
+    if changed:
+        raise UserError(f"{run.path} cannot be {role}, it divided the tiles differently:\n  " + "\n  ".join(changed))
+
+
+def check_networks(run: RunDirectory, config: Config, what: str) -> None:
+    """Refuse a run whose networks are not those of `config`; `what` begins with its weights. Raises UserError."""
+    changed = [
+        line
+        for line in differences(config, run.config)
+        if line.startswith(("model.", "channels.")) and not line.startswith("model.weights:")
+    ]
+    views = [one.co_training.views if one.method == "co_training" else 1 for one in (run.config, config)]
+    if views[0] != views[1]:
+        changed.append(f"views: {views[0]} in the run, {views[1]} asked for")
+    if changed:
+        raise UserError(
+            f"{what} cannot begin with the weights of {run.path}, whose networks are others:\n  " + "\n  ".join(changed)
+        )
+
+
+def check_start(run: RunDirectory, survey: Survey, config: Config, folds: Sequence[int]) -> None:
+    """Refuse a run whose weights must not be what each fold begins with.
+
+    Raises:
+        UserError: other tiles, folds or networks; or its weights know the fold's validation tiles.
+    """
+    check_division(run, survey, config, folds, "what a training begins with")
+    check_networks(run, config, "--from")
+    known = [f"{key}: {value}" for key, value in chosen_by_score(run.config).items()]
+    if run.inflated or known:
+        raise UserError(
+            f"the weights of {run.path} know the tiles that would be validated on "
+            f"({run.inflated or ', '.join(known)}): take another run by --from"
+        )
+
+
+def start_weights(run: RunDirectory, fold: int) -> Path:
+    """The weights that a fold begins with: the run's averaged ones, or its newest snapshot."""
+    return voters_of(run, fold)[-1][0]
+
+
+def chosen_by_score(config: Config) -> dict[str, str | int]:
+    """The keys by which a fold's validation score has a say in its weights, with their values."""
+    keys: dict[str, str | int] = {}
+    if config.snapshots.select == "best":
+        keys["snapshots.select"] = "best"
+    if config.training.patience is not None:
+        keys["training.patience"] = config.training.patience
+    return keys
