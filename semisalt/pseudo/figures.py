@@ -11,7 +11,7 @@ from semisalt.data.tiles import Survey, TileSet
 from semisalt.inference.ensemble import mean_iou
 from semisalt.inference.evaluate import load_oof
 from semisalt.metrics import Interval, bootstrap, paired_bootstrap, precision
-from semisalt.pseudo.labelling import candidates_of, label_directory
+from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.labels import load_labels, verdicts_of
 from semisalt.pseudo.selection import TAKEN
 from semisalt.run import RunDirectory
@@ -138,7 +138,7 @@ def _taken(
         prior.append(figures.get("wanted_coverage", figures["prior_foreground"]))
         foreground.append(figures["foreground"])
         empties.append(figures["empty_share"])
-        labels = load_labels(folder, candidates_of(bare, division, fold))
+        labels = load_labels(folder, division.candidates(fold, bare))
         assert labels.masks is not None  # noqa: S101  # pseudo-labels are labels
         known = [index for index, tile in enumerate(labels.ids) if tile in truth]
         if known:

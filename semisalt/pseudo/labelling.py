@@ -12,7 +12,7 @@ from torch import nn
 
 from semisalt.config import PseudoConfig
 from semisalt.data.channels import Channels
-from semisalt.data.tiles import TileSet, join
+from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import remove_leftovers, write_array
 from semisalt.inference.build import build_network, predictor_of
@@ -77,7 +77,7 @@ class Task:
     @property
     def candidates(self) -> TileSet:
         """All tiles that may be labelled. Raises UserError where there is none."""
-        return candidates_of(self.bare, self.division, self.fold)
+        return self.division.candidates(self.fold, self.bare)
 
 
 def label_fold(
@@ -119,17 +119,6 @@ def label_fold(
         folder, Provenance(**{**vars(provenance), "threshold": threshold, "figures": figures, "labels": digest})
     )
     announce(f"fold {task.fold}: {len(taken)} of {len(verdicts)} tiles taken; {_tally(verdicts)}")
-
-
-def candidates_of(bare: TileSet, division: Division, fold: int) -> TileSet:
-    """The tiles that may be labelled for a fold: unlabelled ones, then those that lost their labels to the fraction.
-
-    Raises UserError where there is none.
-    """
-    tiles = [part for part in (bare, division.unlabelled(fold)) if len(part)]
-    if not tiles:
-        raise UserError("there are no unlabelled tiles to learn from: they belong into test/images or unlabelled/")
-    return join(*tiles) if len(tiles) > 1 else tiles[0]
 
 
 def learned_from(run: RunDirectory, fold: int) -> set[str]:

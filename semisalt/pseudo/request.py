@@ -10,7 +10,6 @@ from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.files import write_json
 from semisalt.inference.outputs import bare_tiles
-from semisalt.pseudo.labelling import candidates_of
 from semisalt.pseudo.recipe import round_recipe
 from semisalt.run import RunDirectory, read_json
 from semisalt.training.crossval import divide
@@ -161,7 +160,7 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
         if config.pseudo.start == "previous":
             check_networks(request.run(0), round_recipe(config, config), "pseudo.start: previous")
     round_recipe(config, config)
-    candidates_of(bare_tiles(survey, config), divide(survey, config), request.folds[0])
+    divide(survey, config).candidates(request.folds[0], bare_tiles(survey, config))
     if request.pooled:
         return
     first = request.run(0).config if request.source else config

@@ -18,7 +18,7 @@ from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
 from semisalt.methods.build import build_method
 from semisalt.pseudo.figures import RoundFigures, figures_of
-from semisalt.pseudo.labelling import Announce, Task, candidates_of, label_directory, label_fold
+from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fold
 from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels
 from semisalt.pseudo.recipe import lesson_shares, round_recipe
 from semisalt.pseudo.request import Request, check_request, fixed
@@ -188,7 +188,7 @@ def _round(
             refuse_other_labels(folder, provenance, fold, pooled=request.pooled)
             if not request.pooled:
                 refuse_leak(folder, provenance, division.validation(fold).ids)
-            tiles = load_labels(folder, candidates_of(bare, division, fold))
+            tiles = load_labels(folder, division.candidates(fold, bare))
             start = start_weights(before, fold) if recipe.pseudo.start == "previous" else None
             return Lesson(tiles, lesson_shares(recipe), start)
 

@@ -52,13 +52,22 @@ class Division:
         """Labelled tiles whose labels `fold` may not use: they join its unlabelled ones. Its validation tiles never."""
         return replace(self.tiles.subset(~self.kept & (self.folds != fold)), masks=None)
 
-    def bare(self, fold: int, unlabelled: TileSet) -> TileSet:
-        """All tiles but blank ones that `fold` may learn from without a label. Its validation tiles never.
+    def candidates(self, fold: int, bare: TileSet) -> TileSet:
+        """The survey's unlabelled tiles (`bare`), then those that lost their labels to the label fraction.
 
-        The survey's `unlabelled` ones, those that lost their labels to the label fraction, and its own labelled ones.
+        Raises UserError where there is none.
         """
-        aside, own = self.unlabelled(fold), replace(self.train(fold), masks=None)
-        pool = join(join(unlabelled, aside), own)
+        parts = [part for part in (bare, self.unlabelled(fold)) if len(part)]
+        if not parts:
+            raise UserError("there are no unlabelled tiles to learn from: they belong into test/images or unlabelled/")
+        return join(*parts) if len(parts) > 1 else parts[0]
+
+    def without_labels(self, fold: int, bare: TileSet) -> TileSet:
+        """The candidates, and the fold's own labelled tiles without their masks; blank tiles are left out.
+
+        Raises UserError where there is no candidate.
+        """
+        pool = join(self.candidates(fold, bare), replace(self.train(fold), masks=None))
         return pool.subset(~pool.blank)
 
     def validation(self, fold: int) -> TileSet:

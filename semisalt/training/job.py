@@ -108,7 +108,7 @@ def lessons(survey: Survey, config: Config, start: RunDirectory | None = None) -
     def lesson(fold: int, division: Division) -> Lesson:
         return Lesson(
             weights=start_weights(start, fold) if start else None,
-            bare=None if bare is None else division.bare(fold, bare),
+            bare=None if bare is None else division.without_labels(fold, bare),
         )
 
     return lesson

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semisalt.config import AugmentConfig
-from semisalt.data.augment import random_view, sample_seed
+from semisalt.data.augment import geometry_of, random_view, sample_seed
 from semisalt.data.batches import Batch, batches
-from semisalt.data.plans import MixedPlan, Plan
+from semisalt.data.plans import MixedPlan, PairedPlan, Plan
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from tests.tiny import tiny_tiles
@@ -258,3 +258,57 @@ def test_soft_labels_reach_the_batch(tiles: TileSet) -> None:
     mixed = TileSet(tiles.ids, tiles.images, (soft > 127).astype(np.uint8), tiles.depths, soft)
     for batch in batches(mixed, MixedPlan(10, 5, 0, extra=12, shares=(0.5,)), plain, epochs=1):
         np.testing.assert_array_equal(batch.targets.numpy(), soft[batch.indices.numpy()])
+
+
+def test_unlabelled_tiles_have_a_weak_and_a_strong_view_on_one_geometry(tiles: TileSet) -> None:
+    """Labelled ones come first, as ever; the weak view is the tile moved, the strong one has other grey levels."""
+    bare = TileSet(tuple(f"b{at}" for at in range(9)), tiles.images[:9][::-1].copy(), None, tiles.depths[:9] + 5)  # type: ignore[index]
+    plan = PairedPlan(22, 4, 3, epoch_steps=6, extra=9, extra_batch=3)
+    strong = AugmentConfig(flip=0, affine=0, light=1, brightness=0.3, contrast=0.3, blur=0, noise=0)
+    weak_view, strong_view = random_view(geometry_of(AUGMENT)), random_view(strong)
+    view = random_view(AUGMENT)
+    for step, batch in enumerate(batches(tiles, plan, AUGMENT, strong, bare=bare, epochs=1)):
+        assert batch.images.shape == (7, 32, 32)
+        assert batch.targets.shape == (4, 32, 32)
+        assert batch.strong is not None
+        assert batch.strong.shape == (3, 32, 32)
+        assert batch.depths is not None
+        for row, index in enumerate(batch.indices.tolist()):
+            seed = sample_seed(3, plan.turn(0, step), index)
+            if row < 4:
+                image, mask = view(tiles.images[index], tiles.targets[index], seed)
+                np.testing.assert_array_equal(batch.images[row].numpy(), image)
+                np.testing.assert_array_equal(batch.targets[row].numpy(), mask)
+                continue
+            source = bare.images[index - 22]
+            weak, _ = weak_view(source, source, seed)
+            np.testing.assert_array_equal(batch.images[row].numpy(), weak)
+            np.testing.assert_array_equal(batch.strong[row - 4].numpy(), strong_view(weak, weak, seed ^ 1)[0])
+            assert batch.depths[row].item() == bare.depths[index - 22]  # type: ignore[index]
+
+
+def test_brightness_and_contrast_alone_keep_the_order_of_grey_levels(tiles: TileSet) -> None:
+    """Independent of the view's own code: light is monotone, so a strong view on another geometry would show."""
+    plan = PairedPlan(22, 4, 3, epoch_steps=6, extra=22, extra_batch=8)
+    bare = TileSet(tuple(f"b{at}" for at in range(22)), tiles.images // 2 + 30, None, tiles.depths)
+    strong = AugmentConfig(flip=0, affine=0, light=1, brightness=0.1, contrast=0.1, blur=0, noise=0)
+    changed = 0
+    for batch in batches(tiles, plan, AUGMENT, strong, bare=bare, epochs=1):
+        assert batch.strong is not None
+        for weak, other in zip(batch.images[4:], batch.strong, strict=True):
+            order = weak.flatten().argsort(stable=True)
+            assert (other.flatten()[order].int().diff() >= 0).all()
+            changed += int(not torch.equal(weak, other))
+    assert changed > 40
+
+
+def test_paired_batches_do_not_depend_on_workers(tiles: TileSet) -> None:
+    plan = PairedPlan(22, 4, 3, epoch_steps=3, extra=22, extra_batch=4)
+    bare = replace(tiles, masks=None)
+
+    def seen(workers: int) -> list[bytes]:
+        stream = batches(tiles, plan, AUGMENT, AUGMENT, bare=bare, epochs=2, workers=workers)
+        return [batch.strong.numpy().tobytes() for batch in stream if batch.strong is not None]
+
+    assert len(seen(0)) == 6
+    assert seen(2) == seen(0)

@@ -13,7 +13,7 @@ from semisalt.inference import ensemble
 from semisalt.inference.predict import Predictor
 from semisalt.inference.weights import save_weights
 from semisalt.pseudo import labelling
-from semisalt.pseudo.labelling import candidates_of, halves, label_directory, learned_from
+from semisalt.pseudo.labelling import halves, label_directory, learned_from
 from semisalt.pseudo.labels import load_labels, verdicts_of
 from semisalt.run import RunDirectory
 from semisalt.training.crossval import divide
@@ -41,15 +41,15 @@ def taken(folder: Any) -> list[str]:
 def test_candidates_are_bare_tiles_and_those_that_lost_their_labels(tiles: Survey) -> None:
     division = divide(tiles, CONFIG)
     for fold in range(2):
-        names = candidates_of(tiles.unlabelled, division, fold).ids
+        names = division.candidates(fold, tiles.unlabelled).ids
         assert names[:14] == tiles.unlabelled.ids
         lost = set(names[14:])
         assert lost == set(division.tiles.ids) - set(division.validation(fold).ids) - set(division.train(fold).ids)
         assert lost
     none = tiles.unlabelled.subset(np.array([], np.int64))
-    assert set(candidates_of(none, division, 0).ids) == set(division.unlabelled(0).ids)
+    assert set(division.candidates(0, none).ids) == set(division.unlabelled(0).ids)
     with pytest.raises(UserError, match="no unlabelled tiles"):
-        candidates_of(none, divide(tiles, config_of(data={"label_fraction": 1.0})), 0)
+        divide(tiles, config_of(data={"label_fraction": 1.0})).candidates(0, none)
 
 
 def test_labels_are_what_the_folds_own_models_say(run: RunDirectory, tiles: Survey, tmp_path: Path) -> None:

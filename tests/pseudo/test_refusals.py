@@ -196,7 +196,7 @@ def test_sources_that_do_not_fit(source: RunDirectory, tiles: Survey) -> None:
     with pytest.raises(UserError, match="was made from other data"):
         start(request_of(source), tiny_survey(40, 15))
     source.fold(1).result.unlink()
-    with pytest.raises(UserError, match="fold 1 not finished; go on with baseline --resume"):
+    with pytest.raises(UserError, match="fold 1 not finished; go on with it by --resume, or choose other --folds"):
         start(request_of(source), tiles)
     assert len(start(request_of(source, folds=(0,), rounds=1), tiles).rounds) == 2
 

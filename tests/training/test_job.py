@@ -1,8 +1,10 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from semisalt.config import Config
@@ -10,6 +12,7 @@ from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
 from semisalt.run import RunDirectory
 from semisalt.training import job
+from semisalt.training.crossval import divide
 from semisalt.training.job import run_training
 from tests.tiny import tiny_config, tiny_survey
 
@@ -115,3 +118,30 @@ def test_leftovers_of_a_killed_process_are_swept_up(finished: Path, survey: Surv
         (place / ".last.99.tmp.ckpt").touch()
     begin(finished, survey, QUICK, resume=True)
     assert list(finished.rglob(".*.tmp*")) == []
+
+
+def test_unlabelled_tiles_never_come_from_the_folds_validation(survey: Survey) -> None:
+    """Nor are they blank; what lost its label and what kept it are among them."""
+    config = tiny_config(method="mean_teacher", data={"label_fraction": 0.5})  # type: ignore[arg-type]
+    division = divide(survey, config)
+    bare = job.lessons(survey, config)(0, division).bare
+    assert bare is not None
+    assert bare.masks is None
+    assert not bare.blank.any()
+    validation = set(division.validation(0).ids)
+    assert not validation & set(bare.ids)
+    everything = (set(survey.unlabelled.ids) | set(division.tiles.ids)) - validation
+    blank = {survey.unlabelled.ids[at] for at in survey.unlabelled.blank.nonzero()[0]}
+    assert set(bare.ids) == everything - blank
+
+
+@pytest.mark.parametrize("method", ["mean_teacher", "co_training"])
+def test_a_method_that_needs_unlabelled_tiles_says_so(tmp_path: Path, survey: Survey, method: str) -> None:
+    config = tiny_config(method=method, training={"max_steps": 1, "patience": None})  # type: ignore[arg-type]
+    nothing = replace(survey, unlabelled=survey.unlabelled.subset(np.arange(0)))
+    with pytest.raises(UserError, match="no unlabelled tiles to learn from"):
+        begin(tmp_path / "a", nothing, config)
+    assert not (tmp_path / "a" / "config.yaml").exists()
+    # Tiles that lost their labels to the fraction are unlabelled ones.
+    fewer = tiny_config(method=method, data={"label_fraction": 0.5}, training={"max_steps": 1, "patience": None})  # type: ignore[arg-type]
+    begin(tmp_path / "b", nothing, fewer)

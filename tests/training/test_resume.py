@@ -119,3 +119,26 @@ def test_a_network_that_draws_lots_resumes_to_the_bit(tmp_path: Path) -> None:
     assert jobs.run(jobs.train, broken, config, False, "stop within an epoch") == [143]
     assert jobs.run(jobs.train, broken, config, True, None) == [0]
     assert_equal(broken, whole)
+
+
+@pytest.mark.parametrize("method", ["mean_teacher", "co_training"])
+def test_a_method_with_unlabelled_tiles_resumes_to_the_bit(tmp_path: Path, method: str) -> None:
+    """The teacher, both views, the boxes' lots and both streams of tiles are where they were."""
+    changed = tiny_config(
+        method=method,  # type: ignore[arg-type]
+        training={"epochs": 2, "epoch_steps": 4, "checkpoint_minutes": 1e-9, "patience": None},
+        unlabelled={"batch": 4},
+    )
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert jobs.run(jobs.train, whole, changed, False, None) == [0]
+    moments = ["kill within an epoch", "kill between snapshot and checkpoint"]
+    for at, moment in enumerate(moments):
+        assert jobs.run(jobs.train, broken, changed, at > 0, moment) == [-signal.SIGKILL]
+    assert jobs.run(jobs.train, broken, changed, True, None) == [0]
+    assert_equal(broken, whole)
+    last = read_metrics(whole / "fold0" / "metrics.jsonl")[-1]
+    beside = {"mean_teacher": {"score/student"}, "co_training": {"score/view0", "score/view1"}}[method]
+    assert last.keys() >= {"score", "health/foreground", "health/non_empty", *beside}
+    health = json.loads((whole / "fold0" / "result.json").read_text())["health"]
+    assert health.keys() >= {"foreground", "non_empty", "prior_foreground", "prior_non_empty", "consistency_share"}
+    assert health["foreground"] == last["health/foreground"]

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+import torch
+
+from semisalt.config import Config
+from semisalt.data.batches import Batch
+from semisalt.data.channels import Channels
+from semisalt.inference.build import build_network
+from semisalt.methods import Progress
+from semisalt.methods.build import build_method
+from semisalt.methods.mean_teacher import MeanTeacher
+from tests.methods.toys import SHAPE, Pointwise, moved_statistics, toy_batch
+from tests.tiny import tiny_config
+
+CHANNELS = Channels(SHAPE, None, "none")
+HALFWAY = Progress(0, 9, 0.15)  # of a ramp of 0.3
+
+
+def config_of(*, cutmix: float = 0.0, **changes: float | str | bool) -> Config:
+    teacher = {"ramp": 0.3, "mirrored": False, "weight": 2.0, **changes}
+    sections = {"method": "mean_teacher", "teacher": teacher, "unlabelled": {"cutmix": cutmix}}
+    return tiny_config(channels={"depth": False, "ramp": "none"}, **sections)  # type: ignore[arg-type]
+
+
+def toy(a: float = 1.5, b: float = 0.2, *, cutmix: float = 0.0, **changes: float | str | bool) -> MeanTeacher:
+    """A pointwise student whose teacher has other weights, a = −0.7 and b = 0.4."""
+    method = MeanTeacher(Pointwise(CHANNELS, a, b), CHANNELS, config_of(cutmix=cutmix, **changes))
+    method.average.module.load_state_dict({"a": torch.tensor(-0.7), "b": torch.tensor(0.4)})
+    return method
+
+
+def real(**changes: float | str | bool) -> MeanTeacher:
+    config = config_of(**changes)
+    torch.manual_seed(0)
+    method = build_method(build_network(config, CHANNELS), CHANNELS, config)
+    assert isinstance(method, MeanTeacher)
+    method.networks[0].train()
+    return method
+
+
+def speak(images: torch.Tensor, a: float, b: float) -> "np.typing.NDArray[np.float64]":
+    return np.asarray(1 / (1 + np.exp(-(a * (images.numpy() / 255 - 0.449) / 0.226 + b))))
+
+
+def batch_of(labelled: int = 3, unlabelled: int = 4) -> Batch:
+    """The strong view differs from the weak one."""
+    batch = toy_batch(labelled, unlabelled)
+    assert batch.strong is not None
+    batch.strong[:] = 255 - batch.strong
+    return batch
+
+
+@pytest.mark.parametrize("consistency", ["mse", "threshold"])
+def test_a_step_as_calculated_in_numpy(consistency: str) -> None:
+    """The student's strong view meets the teacher's word on the weak one; padding has no voice."""
+    batch = batch_of()
+    assert batch.strong is not None
+    p, y = speak(batch.images[:3], 1.5, 0.2), batch.targets.numpy() / 255
+    supervised = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    q, student = speak(batch.images[3:], -0.7, 0.4), speak(batch.strong, 1.5, 0.2)
+    if consistency == "mse":
+        expected = np.mean(2 * (student - q) ** 2)
+    else:
+        likely = np.where(q > 0.5, student, 1 - student)
+        expected = np.sum(-np.log(likely[np.maximum(q, 1 - q) >= 0.7])) / q.size
+    losses = toy(consistency=consistency, confidence=0.7).step(batch, HALFWAY)
+    weighed = 2 * np.exp(-5 * 0.25) * expected
+    assert losses.parts["bce"].item() == pytest.approx(supervised, rel=1e-5)
+    assert losses.parts["consistency"].item() == pytest.approx(expected, rel=1e-4)
+    assert losses.total.item() == pytest.approx(supervised + weighed, rel=1e-4)
+    health = {name: value.item() for name, value in losses.health.items()}
+    assert health == pytest.approx(
+        {
+            "foreground": np.mean(q > 0.5),
+            "non_empty": np.mean((q > 0.5).any(axis=(1, 2))),
+            "sure_pixels": np.mean(np.maximum(q, 1 - q) >= 0.7),
+            "consistency_share": weighed / supervised,
+        },
+        rel=1e-4,
+    )
+    assert not any(value.requires_grad for value in (*losses.parts.values(), *losses.health.values()))
+
+
+def test_the_mirrored_word_is_the_mean_of_both_views() -> None:
+    class Left(Pointwise):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + torch.linspace(-2, 2, x.shape[3])
+
+    method = toy(mirrored=True)
+    method.average.module = Left(CHANNELS, 0.9, 0.1)
+    images = batch_of().images
+    word = method.word(images, None)
+    mirrored = method.word(images.flip(2), None).flip(2)
+    torch.testing.assert_close(word, mirrored)
+    alone = toy(mirrored=False)
+    alone.average.module = method.average.module
+    torch.testing.assert_close(word, (alone.word(images, None) + alone.word(images.flip(2), None).flip(2)) / 2)
+
+
+def test_the_consistency_alone_teaches_the_student_and_never_the_teacher() -> None:
+    """A known bug: a term whose gradient to the student is zero."""
+    method, batch = real(), batch_of()
+    with_it = method.step(batch, HALFWAY).total
+    supervised = method.step(batch, HALFWAY).parts["bce"]
+    assert with_it > supervised
+    method = real(weight=1e6)
+    method.step(batch, Progress(0, 0, 1.0)).total.backward()
+    strong = [p.grad.norm().item() for p in method.networks[0].parameters() if p.grad is not None]
+    method = real(weight=0.0)
+    method.step(batch, Progress(0, 0, 1.0)).total.backward()
+    plain = [p.grad.norm().item() for p in method.networks[0].parameters() if p.grad is not None]
+    assert sum(strong) > 1000 * sum(plain)
+    assert all(parameter.grad is None for parameter in method.average.module.parameters())
+
+
+def test_an_all_empty_batch_still_has_a_gradient() -> None:
+    method, batch = real(), batch_of()
+    batch.targets[:] = 0
+    for epoch in (0, 1):  # BCE, then the mix with Lovász
+        method.networks[0].zero_grad()
+        method.step(batch, Progress(epoch, 0, 1.0)).total.backward()
+        assert sum(float(p.grad.abs().sum()) for p in method.networks[0].parameters() if p.grad is not None) > 0
+
+
+def test_the_teacher_follows_with_its_batch_statistics_and_stays_in_eval_mode() -> None:
+    method, batch = real(), batch_of()
+    statistics = method.average.module.state_dict()
+    name = next(name for name in statistics if name.endswith("running_mean"))
+    before = statistics[name].clone()
+    for step in range(3):
+        method.step(batch, Progress(0, step, 0.5))
+        assert not any(module.training for module in method.average.module.modules())
+        assert torch.equal(method.average.module.state_dict()[name], before)  # its own passes move nothing
+        method.after_step(Progress(0, step, 0.5))
+        after = method.average.module.state_dict()[name].clone()
+        assert not torch.equal(after, before)
+        before = after
+    assert moved_statistics(method.networks[0])[0] == 3  # one pass of the student a step
+
+
+def test_cutmix_moves_image_and_word_together() -> None:
+    """Where weak and strong view are the same and so are the networks, there is nothing to disagree about."""
+    batch = toy_batch(3, 4)
+    method = toy(cutmix=1.0)
+    method.average.module.load_state_dict(method.networks[0].state_dict())
+    assert method.step(batch, HALFWAY).parts["consistency"].item() == pytest.approx(0, abs=1e-9)
+    assert toy(cutmix=1.0).step(batch, HALFWAY).parts["consistency"] > 0.01
+    # And it does something: with views that differ, boxes change the loss.
+    torch.manual_seed(0)
+    assert (
+        toy(cutmix=1.0).step(batch_of(), HALFWAY).parts["consistency"]
+        != toy().step(batch_of(), HALFWAY).parts["consistency"]
+    )
+
+
+def test_the_teacher_is_what_counts_and_is_kept_in_the_state() -> None:
+    method = toy()
+    assert method.predictor() is method.average.module
+    assert method.beside() == {"student": method.networks[0]}
+    other = MeanTeacher(Pointwise(CHANNELS, 0.0, 0.0), CHANNELS, config_of())
+    other.load_state_dict(method.state_dict())
+    assert other.average.module.state_dict() == method.average.module.state_dict()

@@ -1,0 +1,40 @@
+import pytest
+
+from semisalt.config import Config
+from semisalt.errors import UserError
+from semisalt.training.health import health_of, prior_of, refuse_collapse
+from tests.tiny import tiny_config, tiny_tiles
+
+TRAIN = tiny_tiles(30)
+CONFIG = tiny_config(method="mean_teacher", teacher={"ramp": 0.3})  # type: ignore[arg-type]
+
+
+def record(foreground: float) -> dict[str, float]:
+    return {"epoch": 7, "loss/total": 1.0, "health/foreground": foreground, "health/non_empty": 0.125}
+
+
+def test_prior_is_that_of_the_labels() -> None:
+    assert TRAIN.masks is not None
+    prior = prior_of(TRAIN)
+    assert prior["prior_foreground"] == pytest.approx(TRAIN.masks.mean())
+    assert prior["prior_non_empty"] == sum(mask.any() for mask in TRAIN.masks) / 30
+
+
+def test_a_collapse_after_the_warm_up_is_refused_with_its_figures() -> None:
+    prior = prior_of(TRAIN)["prior_foreground"]
+    with pytest.raises(UserError, match=rf"after epoch 7: foreground .*non_empty 0\.125.*prior_foreground {prior:.3f}"):
+        refuse_collapse(record(0.24 * prior), TRAIN, CONFIG, 0.31)
+    refuse_collapse(record(0.26 * prior), TRAIN, CONFIG, 0.31)
+    refuse_collapse(record(0.0), TRAIN, CONFIG, 0.3)  # still warming up
+
+
+def test_each_method_has_a_warm_up_of_its_own() -> None:
+    other = tiny_config(method="co_training", co_training={"ramp": 0.6})  # type: ignore[arg-type]
+    refuse_collapse(record(0.0), TRAIN, other, 0.5)
+    with pytest.raises(UserError, match="collapsed"):
+        refuse_collapse(record(0.0), TRAIN, other, 0.61)
+
+
+def test_supervision_has_no_health() -> None:
+    assert health_of({"loss/total": 0.1, "score": 0.4}) == {}
+    refuse_collapse({"epoch": 1, "loss/total": 0.1}, TRAIN, Config(), 1.0)

@@ -1,0 +1,114 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from semisalt.config import Config
+from semisalt.data.tiles import Survey
+from semisalt.errors import UserError
+from semisalt.files import write_json
+from semisalt.run import RunDirectory
+from semisalt.training.fit import Trainer
+from semisalt.training.job import run_training
+from semisalt.training.source import check_start, start_weights
+from tests.tiny import tiny_config, tiny_survey
+
+QUICK = {"training": {"max_steps": 2, "patience": None}, "snapshots": {"select": "last", "keep": 1}}
+
+
+def config_of(**sections: Any) -> Config:
+    return tiny_config(**{**QUICK, **sections})
+
+
+@pytest.fixture(scope="module")
+def survey() -> Survey:
+    return tiny_survey()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, survey: Survey) -> RunDirectory:
+    path = tmp_path_factory.mktemp("runs") / "source"
+    run_training(path, survey, config_of(), folds=[0], resume=False, announce=print)
+    return RunDirectory.open(path)
+
+
+@pytest.mark.parametrize("method", ["supervised", "mean_teacher"])
+def test_each_fold_begins_with_the_weights_of_its_own(
+    tmp_path: Path, survey: Survey, source: RunDirectory, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Teacher and student alike, as they are before the first step."""
+    first: list[dict[str, torch.Tensor]] = []
+    save = Trainer.save
+
+    def noted(self: Trainer) -> None:
+        if not first:
+            first.extend([self.plain[0].state_dict(), self.judged.state_dict()])
+            first[:] = [{name: tensor.clone() for name, tensor in state.items()} for state in first]
+        save(self)
+
+    monkeypatch.setattr(Trainer, "save", noted)
+    path = tmp_path / "run"
+    run_training(path, survey, config_of(method=method), folds=[0], resume=False, announce=print, start=source)
+    expected = load_file(start_weights(source, 0))
+    for state in first:
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[name], expected[name]) for name in expected)
+    begun = RunDirectory.open(path)
+    assert begun.start is not None
+    assert begun.start.path == source.path.resolve()
+
+
+def test_resume_knows_where_it_began(tmp_path: Path, survey: Survey, source: RunDirectory) -> None:
+    path = tmp_path / "run"
+    run_training(path, survey, config_of(), folds=[0], resume=False, announce=print, start=source)
+    run_training(path, survey, None, folds=[0], resume=True, announce=print, start=source)
+    other = RunDirectory(tmp_path / "other")
+    shutil.copytree(source.path, other.path)
+    with pytest.raises(UserError, match=r"it began with .*source: leave out --from .*other"):
+        run_training(path, survey, None, folds=[0], resume=True, announce=print, start=other)
+    with pytest.raises(UserError, match="it began with no weights of a run"):
+        run_training(source.path, survey, None, folds=[0], resume=True, announce=print, start=other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "folds", "message"),
+    [
+        ({}, [0, 1], "fold 1 not finished"),
+        ({"seed": 3}, [0], r"divided the tiles differently:\n  seed: 1 in the run, 3 asked for"),
+        ({"data": {"label_fraction": 0.5}}, [0], r"data\.label_fraction"),
+        ({"model": {"hypercolumn": True}}, [0], r"networks are others:\n  model\.hypercolumn"),
+        ({"method": "co_training"}, [0], "views: 1 in the run, 2 asked for"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused_and_leaves_nothing(
+    tmp_path: Path, survey: Survey, source: RunDirectory, changes: dict[str, Any], folds: list[int], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run_training(
+            tmp_path / "run", survey, config_of(**changes), folds=folds, resume=False, announce=print, start=source
+        )
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_other_tiles_are_refused(source: RunDirectory) -> None:
+    with pytest.raises(UserError, match="made from other data"):
+        check_start(source, tiny_survey(labelled=58), config_of(), [0])
+
+
+@pytest.mark.parametrize("planted", ["pooled", "best"])
+def test_weights_that_know_the_validation_tiles_are_refused(
+    tmp_path: Path, survey: Survey, source: RunDirectory, planted: str
+) -> None:
+    run = RunDirectory(tmp_path / "planted")
+    shutil.copytree(source.path, run.path)
+    check_start(run, survey, config_of(), [0])
+    if planted == "pooled":
+        write_json(run.path / "provenance.json", {**run.provenance, "inflated": "labels of all folds"})
+    else:
+        text = (run.path / "config.yaml").read_text()
+        (run.path / "config.yaml").write_text(text.replace("select: last", "select: best"))
+    with pytest.raises(UserError, match="know the tiles that would be validated on"):
+        check_start(run, survey, config_of(), [0])
