@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semisalt.data.read import load_survey
+from semisalt.inference.evaluate import tile_scores
 from semisalt.metrics import bootstrap, paired_bootstrap
-from semisalt.pseudo.figures import tile_scores
 from semisalt.run import RunDirectory, read_json
 
 

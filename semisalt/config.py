@@ -291,6 +291,16 @@ class Config(_Section):
         """Share of the training before what is learned from unlabelled tiles has its full weight."""
         return self.co_training.ramp if self.method == "co_training" else self.teacher.ramp
 
+    @property
+    def chosen_by_score(self) -> dict[str, str | int]:
+        """The keys by which a fold's validation score has a say in its weights, with their values."""
+        keys: dict[str, str | int] = {}
+        if self.snapshots.select == "best":
+            keys["snapshots.select"] = "best"
+        if self.training.patience is not None:
+            keys["training.patience"] = self.training.patience
+        return keys
+
     @field_validator("schedule", mode="before")
     @classmethod
     def _kind(cls, schedule: Any) -> Any:

@@ -158,6 +158,15 @@ class RunDirectory:
         return RunDirectory(Path(path)) if path else None
 
     @property
+    def builds_on(self) -> "RunDirectory | None":
+        """The run that gave this one weights to begin with, or labels; None: there is none, or it is gone."""
+        name = self.provenance.get("start") or self.provenance.get("labels_by")
+        if name is None:
+            return None
+        places = (Path(name), self.path.parent / Path(name).name)
+        return next((RunDirectory(place) for place in places if (place / "config.yaml").exists()), None)
+
+    @property
     def channels(self) -> dict[str, Any]:
         """What the run's networks see: arguments of `data.channels.Channels`."""
         kept = self.provenance["channels"]

@@ -20,7 +20,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(pseudo.app, name="pseudo")
 app.add_typer(mosaic.app, name="mosaic")
-for command in (train.baseline, train.teacher, train.cotrain, runs.predict, runs.submit, runs.show):
+for command in (train.baseline, train.teacher, train.cotrain, runs.predict, runs.submit, runs.show, runs.compare):
     app.command()(command)
 app.command()(machine.doctor)
 app.command()(machine.bench)

@@ -1,7 +1,8 @@
-"""What is done with a trained run: predict, submit, show."""
+"""What is done with trained runs: predict, submit, show, compare."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +12,20 @@ from semisalt.cli.options import (
     RunArgument,
     console,
     device,
+    fold_list,
 )
 from semisalt.errors import UserError
+
+if TYPE_CHECKING:  # the help texts must not wait for torch
+    from semisalt.inference.compare import Subject
+
+
+class Format(StrEnum):
+    """How a comparison is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
 
 
 def predict(
@@ -97,3 +110,52 @@ def show(run: RunArgument) -> None:
     from semisalt.run import RunDirectory, find_run
 
     console.print(results_table(RunDirectory.open(find_run(run))))
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="Two or more: names under runs/, or paths. NAME=RUN names it in the table; RUN,RUN joins folds that "
+            "were trained apart.",
+        ),
+    ],
+    folds: Annotated[
+        str | None, typer.Option("--folds", help="Which folds' tiles, for example 0,1; without it all that are common.")
+    ] = None,
+    data: MovedOption = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+) -> None:
+    """Print runs side by side: scores on the same held-out tiles, and paired differences to the first.
+
+    Example: [bold]semisalt compare baseline teacher runs/pseudo_cpu/round1 --format markdown > table.md[/bold]
+    """
+    from semisalt.data.read import load_survey
+    from semisalt.inference.compare import compare as compare_runs
+    from semisalt.report.compare import comparison_csv, comparison_markdown, comparison_table
+
+    if len(runs) < 2:
+        raise UserError(f"{runs[0]} alone cannot be compared: name two runs or more (semisalt show RUN prints one)")
+    subjects = [_subject(text) for text in runs]
+    survey = load_survey(data or subjects[0].runs[0].source())
+    comparison = compare_runs(subjects, survey, fold_list(folds))
+    if form is Format.table:
+        console.print(comparison_table(comparison))
+    else:
+        text = comparison_markdown(comparison) if form is Format.markdown else comparison_csv(comparison)
+        typer.echo(text, nl=False)
+
+
+def _subject(text: str) -> "Subject":
+    """'NAME=RUN,RUN' or 'RUN'; a path that exists is taken as it is, whatever it is called."""
+    from semisalt.inference.compare import Subject
+    from semisalt.run import RunDirectory, find_run
+
+    if (find_run(text) / "config.yaml").exists():
+        name, places = text, [text]
+    else:
+        head, equals, tail = text.partition("=")
+        places = (tail if equals else head).split(",")
+        name = head if equals else text
+    return Subject(name, tuple(RunDirectory.open(find_run(place)) for place in places))

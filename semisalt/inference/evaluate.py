@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semisalt.data.tiles import TileSet
+from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_array, write_json
 from semisalt.inference.threshold import Operating, apply, tabulate
-from semisalt.metrics import bootstrap, summary
+from semisalt.metrics import bootstrap, precision, summary
 from semisalt.run import RunDirectory, read_csv, write_csv
 
 Probabilities = NDArray[np.uint8]
@@ -80,6 +80,18 @@ def load_oof(run: RunDirectory, labelled: TileSet) -> tuple[Probabilities, TileS
     fold_of = np.repeat(folds, [len(members[fold]) for fold in folds])
     tiles = labelled.subset(order)
     return probabilities, tiles, fold_of
+
+
+def tile_scores(run: RunDirectory, survey: Survey, folds: tuple[int, ...]) -> NDArray[np.float64]:
+    """Precision at 0.5 of the out-of-fold tiles of `folds`, [N], in the order of their ids.
+
+    Nothing was chosen on any tile. Runs that divided the tiles alike have the same tiles in the same order.
+    """
+    probabilities, tiles, fold_of = load_oof(run, survey.labelled)
+    assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
+    mine = np.isin(fold_of, folds)
+    order = np.argsort(np.array(tiles.ids)[mine], kind="stable")
+    return precision(probabilities[mine] > 127, tiles.masks[mine])[order]
 
 
 def _usable(run: RunDirectory, tiles: TileSet) -> NDArray[np.bool_]:

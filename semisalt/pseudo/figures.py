@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from semisalt.data.rle import decode
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.inference.ensemble import mean_iou
-from semisalt.inference.evaluate import load_oof
+from semisalt.inference.evaluate import tile_scores
 from semisalt.metrics import Interval, bootstrap, paired_bootstrap, precision
 from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.labels import load_labels, verdicts_of
@@ -67,18 +67,6 @@ class RoundFigures:
     minus_before: Interval | None
     seconds: float
     inflated: bool
-
-
-def tile_scores(run: RunDirectory, survey: Survey, folds: tuple[int, ...]) -> NDArray[np.float64]:
-    """Precision at 0.5 of the out-of-fold tiles of `folds`, [N], in the order of their ids.
-
-    Nothing was chosen on any tile. Runs that divided the tiles alike have the same tiles in the same order.
-    """
-    probabilities, tiles, fold_of = load_oof(run, survey.labelled)
-    assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
-    mine = np.isin(fold_of, folds)
-    order = np.argsort(np.array(tiles.ids)[mine], kind="stable")
-    return precision(probabilities[mine] > 127, tiles.masks[mine])[order]
 
 
 def figures_of(

@@ -31,7 +31,6 @@ from semisalt.pseudo.selection import (
 )
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training.crossval import Division
-from semisalt.training.source import chosen_by_score
 
 Announce = Callable[[str], None]
 
@@ -128,7 +127,7 @@ def learned_from(run: RunDirectory, fold: int) -> set[str]:
     """
     rows = read_csv(run.path / "folds.csv")
     own = {row["id"] for row in rows if row["fold"] != str(fold) and row["label_used"] == "1"}
-    if chosen_by_score(run.config):
+    if run.config.chosen_by_score:
         own |= {row["id"] for row in rows if row["fold"] == str(fold)}
     labels = label_directory(run, fold)
     if labels.complete():

@@ -13,7 +13,7 @@ from semisalt.inference.outputs import bare_tiles
 from semisalt.pseudo.recipe import round_recipe
 from semisalt.run import RunDirectory, read_json
 from semisalt.training.crossval import divide
-from semisalt.training.source import check_division, check_networks, chosen_by_score
+from semisalt.training.source import check_division, check_networks
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
         return
     first = request.run(0).config if request.source else config
     for whose, recipe in ((str(request.run(0).path), first), ("the recipe", config if request.rounds > 1 else first)):
-        reasons = [f"{key}: {value}" for key, value in chosen_by_score(recipe).items()]
+        reasons = [f"{key}: {value}" for key, value in recipe.chosen_by_score.items()]
         if reasons:
             raise UserError(
                 f"{whose} lets the score on a fold's validation tiles choose its weights ({', '.join(reasons)}), and "

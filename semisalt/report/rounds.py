@@ -6,7 +6,7 @@ from rich.text import Text
 
 from semisalt.pseudo.figures import RoundFigures, Taken
 from semisalt.pseudo.rounds import Outcome
-from semisalt.report.tables import plain_table
+from semisalt.report.plain import plain_table
 
 
 def rounds_table(outcome: Outcome) -> Group:

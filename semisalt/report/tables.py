@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -11,6 +10,8 @@ from rich.text import Text
 from semisalt.config import Config
 from semisalt.data.check import TINY, Description
 from semisalt.metrics import Interval
+from semisalt.report.health import health_tables
+from semisalt.report.plain import plain_table
 from semisalt.run import RunDirectory
 
 WAYS = ("last", "predictions", "weights")  # of combining a fold's snapshots
@@ -34,6 +35,7 @@ def results_table(run: RunDirectory) -> Group:
         *inflated,
         _fold_table(results),
         _overall_table(results),
+        *health_tables(results),
         Text(),
         _notes(config, results),
     )
@@ -161,19 +163,3 @@ def _named(entries: Sequence[str], unit: str = "") -> str:
         return "none"
     more = f" … and {len(entries) - _NAMED} more" if len(entries) > _NAMED else ""
     return f"{len(entries)} {unit}".strip() + ": " + ", ".join(entries[:_NAMED]) + more
-
-
-def plain_table(numbers: Sequence[str], title: str) -> Table:
-    """A table without vertical lines, its first columns numbers."""
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=f"\n{title}",
-        title_justify="left",
-        title_style="",
-        collapse_padding=True,
-        pad_edge=False,
-        show_edge=False,
-    )
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table

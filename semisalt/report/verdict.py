@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from semisalt.mosaics.evaluate import ALL, BLENDED, RuleVerdict, Verdict
 from semisalt.mosaics.rules import RULES
-from semisalt.report.tables import plain_table
+from semisalt.report.plain import plain_table
 from semisalt.run import RunDirectory
 
 

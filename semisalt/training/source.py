@@ -56,7 +56,7 @@ def check_start(run: RunDirectory, survey: Survey, config: Config, folds: Sequen
     """
     check_division(run, survey, config, folds, "what a training begins with")
     check_networks(run, config, "--from")
-    known = [f"{key}: {value}" for key, value in chosen_by_score(run.config).items()]
+    known = [f"{key}: {value}" for key, value in run.config.chosen_by_score.items()]
     if run.inflated or known:
         raise UserError(
             f"the weights of {run.path} know the tiles that would be validated on "
@@ -67,13 +67,3 @@ def check_start(run: RunDirectory, survey: Survey, config: Config, folds: Sequen
 def start_weights(run: RunDirectory, fold: int) -> Path:
     """The weights that a fold begins with: the run's averaged ones, or its newest snapshot."""
     return voters_of(run, fold)[-1][0]
-
-
-def chosen_by_score(config: Config) -> dict[str, str | int]:
-    """The keys by which a fold's validation score has a say in its weights, with their values."""
-    keys: dict[str, str | int] = {}
-    if config.snapshots.select == "best":
-        keys["snapshots.select"] = "best"
-    if config.training.patience is not None:
-        keys["training.patience"] = config.training.patience
-    return keys

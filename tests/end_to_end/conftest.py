@@ -1,14 +1,19 @@
 """A small synthetic survey and the real commands, run as a user runs them."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semisalt.data.synthetic import write_survey
+from semisalt.training.log import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -46,3 +51,31 @@ def semisalt(tmp_path: Path, environment: dict[str, str]) -> Command:
         return done
 
     return run
+
+
+def kill(words: Sequence[str | Path], folder: Path, environment: dict[str, str], moment: Path) -> None:
+    """Start `semisalt WORDS…` in `folder`, and kill it as soon as the file `moment` is there."""
+    process = subprocess.Popen(arguments(words), cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not moment.exists():
+        assert process.poll() is None, "the run ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def settled(run: Path) -> dict[str, object]:
+    """Everything a run leaves that does not tell the time."""
+    content: dict[str, object] = {"oof": np.load(run / "oof.npy").tobytes()}
+    for file in sorted(run.rglob("*.safetensors")):
+        content[str(file.relative_to(run))] = file.read_bytes()
+    for file in sorted(run.rglob("metrics.jsonl")):
+        content[str(file.relative_to(run))] = [
+            {key: value for key, value in record.items() if key != "seconds"} for record in read_metrics(file)
+        ]
+    results = json.loads((run / "results.json").read_text())
+    for fold in results["folds"].values():
+        del fold["seconds"]
+    content["results"] = results
+    return content

@@ -1,17 +1,13 @@
 """kill -9 at any moment, then --resume: the finished run equals an uninterrupted one to the bit."""
 
-import json
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from semisalt.training.log import read_metrics
-from tests.end_to_end.conftest import REPOSITORY, Command, arguments
+from tests.end_to_end.conftest import REPOSITORY, Command, arguments, kill, settled
 
 # A checkpoint every few steps, so that a kill falls within an epoch, too.
 SETTINGS = ["--set", "training.epochs=3", "--set", "training.checkpoint_minutes=0.000001"]
@@ -26,22 +22,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, survey_path: Path, e
     return folder / "runs" / "run"
 
 
-def settled(run: Path) -> dict[str, object]:
-    """Everything a run leaves that does not tell the time."""
-    content: dict[str, object] = {"oof": np.load(run / "oof.npy").tobytes()}
-    for file in sorted(run.rglob("*.safetensors")):
-        content[str(file.relative_to(run))] = file.read_bytes()
-    for file in sorted(run.rglob("metrics.jsonl")):
-        content[str(file.relative_to(run))] = [
-            {key: value for key, value in record.items() if key != "seconds"} for record in read_metrics(file)
-        ]
-    results = json.loads((run / "results.json").read_text())
-    for fold in results["folds"].values():
-        del fold["seconds"]
-    content["results"] = results
-    return content
-
-
 @pytest.mark.parametrize("moment", ["fold0/metrics.jsonl", "fold0/oof.npy", "fold1/last.ckpt"])
 def test_killed_and_resumed_equals_uninterrupted(
     semisalt: Command,
@@ -52,15 +32,8 @@ def test_killed_and_resumed_equals_uninterrupted(
     moment: str,
 ) -> None:
     words = ["baseline", *WORDS, "--data", survey_path, "--run", "run"]
-    process = subprocess.Popen(arguments(words), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     run = tmp_path / "runs" / "run"
-    deadline = time.monotonic() + 120
-    while not (run / moment).exists():
-        assert process.poll() is None, "the run ended before it was killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(words, tmp_path, environment, run / moment)
     assert not (run / "results.json").exists()
 
     semisalt(*words, "--resume")

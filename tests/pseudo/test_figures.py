@@ -7,8 +7,9 @@ import pytest
 
 from semisalt.data.rle import encode
 from semisalt.data.tiles import Survey, TileSet
+from semisalt.inference.evaluate import tile_scores
 from semisalt.metrics import precision
-from semisalt.pseudo.figures import figures_of, known_truth, tile_scores
+from semisalt.pseudo.figures import figures_of, known_truth
 from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.labels import load_labels, verdicts_of
 from semisalt.run import RunDirectory, write_csv

@@ -17,7 +17,6 @@ from semisalt.pseudo.labelling import halves, label_directory, learned_from
 from semisalt.pseudo.labels import load_labels, verdicts_of
 from semisalt.run import RunDirectory
 from semisalt.training.crossval import divide
-from semisalt.training.source import chosen_by_score
 from tests.pseudo.made import config_of, labelled, made_run, maps_of, network_of, task_of
 from tests.tiny import tiny_survey
 
@@ -125,7 +124,7 @@ def test_weights_chosen_by_validation_score_know_the_validation_tiles(
     tiles: Survey, tmp_path: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(**change)
-    assert list(chosen_by_score(config)) == [f"{next(iter(change))}.{next(iter(next(iter(change.values()))))}"]
+    assert list(config.chosen_by_score) == [f"{next(iter(change))}.{next(iter(next(iter(change.values()))))}"]
     chosen = made_run(tmp_path / "source", config, tiles)
     assert learned_from(chosen, 0) >= set(divide(tiles, config).validation(0).ids)
     monkeypatch.setattr(labelling, "_predict", None)  # refused before anything is predicted

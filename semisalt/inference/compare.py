@@ -1,0 +1,184 @@
+"""Runs on the same out-of-fold tiles, side by side: scores, and paired differences to the first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semisalt.data.tiles import Survey
+from semisalt.errors import UserError
+from semisalt.inference.evaluate import tile_scores
+from semisalt.metrics import Interval, bootstrap, paired_bootstrap
+from semisalt.run import RunDirectory, read_csv
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared: a run, or several of one recipe whose folds were trained apart.
+
+    Attributes:
+        name: as it stands in the table.
+        runs: their directories, at least one.
+    """
+
+    name: str
+    runs: tuple[RunDirectory, ...]
+
+    def run_of(self, fold: int) -> RunDirectory | None:
+        """The first of its runs that has finished the fold."""
+        return next((run for run in self.runs if fold in run.finished_folds()), None)
+
+    def finished_folds(self) -> set[int]:
+        """The folds that its runs have finished, together."""
+        return {fold for run in self.runs for fold in run.finished_folds()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A subject's line.
+
+    Attributes:
+        name: of the subject.
+        method: how it learned.
+        labels: tiles whose labels it may learn from, the mean over the folds.
+        steps: optimiser steps a fold, those of the runs that it builds on first: (1040, 1040). The mean over the folds.
+        seconds: of its own training, all folds together.
+        score: mean precision at 0.5 over the tiles.
+        difference: minus the first subject, paired over tiles; None for the first.
+        inflated: whether its scores know the tiles that they are made on.
+        chosen: whether the validation score had a say in its weights, which flatters a little.
+    """
+
+    name: str
+    method: str
+    labels: float
+    steps: tuple[float, ...]
+    seconds: float
+    score: Interval
+    difference: Interval | None
+    inflated: bool
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows over the tiles of `folds`, `tiles` in number."""
+
+    folds: tuple[int, ...]
+    tiles: int
+    rows: tuple[Row, ...]
+
+
+def compare(subjects: Sequence[Subject], survey: Survey, folds: Sequence[int] | None = None) -> Comparison:
+    """Score each subject on the same tiles, each fold's by models that never saw them, and pair it with the first.
+
+    At threshold 0.5, so that nothing is chosen on any tile.
+
+    Args:
+        subjects: at least two.
+        survey: the tiles that all of them were made from.
+        folds: which folds' tiles; None: those that all subjects have finished.
+
+    Raises:
+        UserError: other data or other validation tiles, or folds that a subject has not finished; it is named.
+    """
+    chosen = _folds(subjects, folds)
+    _check_tiles(subjects, survey, chosen)
+    scores = [_scores(subject, survey, chosen) for subject in subjects]
+    rows = tuple(
+        _row(subject, chosen, mine, scores[0] if index else None)
+        for index, (subject, mine) in enumerate(zip(subjects, scores, strict=True))
+    )
+    return Comparison(chosen, len(scores[0]), rows)
+
+
+def _folds(subjects: Sequence[Subject], wanted: Sequence[int] | None) -> tuple[int, ...]:
+    finished = {subject.name: subject.finished_folds() for subject in subjects}
+    if wanted is None:
+        common = set.intersection(*finished.values())
+        if not common:
+            held = "; ".join(f"{name}: {_listed(folds)}" for name, folds in finished.items())
+            raise UserError(f"no fold is finished by all of them, so that no tile can be compared ({held})")
+        return tuple(sorted(common))
+    for name, folds in finished.items():
+        missing = set(wanted) - folds
+        if missing:
+            raise UserError(f"{name}: fold {_listed(missing)} not finished; go on with it by --resume, or leave it out")
+    return tuple(sorted(set(wanted)))
+
+
+def _listed(folds: set[int]) -> str:
+    return ", ".join(map(str, sorted(folds))) or "none"
+
+
+def _check_tiles(subjects: Sequence[Subject], survey: Survey, folds: Sequence[int]) -> None:
+    """Refuse runs of other data, or whose folds hold other tiles than the first's."""
+    for fold in folds:
+        first = _run_of(subjects[0], fold)
+        for subject in subjects:
+            run = _run_of(subject, fold)
+            if run.provenance["data"] != survey.fingerprint:
+                raise UserError(
+                    f"{run.path} was made from other data (fingerprint {run.provenance['data']}, here "
+                    f"{survey.fingerprint}): its scores cannot be paired"
+                )
+            other = _validation(first, fold) ^ _validation(run, fold)
+            if other:
+                raise UserError(
+                    f"{run.path}: fold {fold} does not hold the same validation tiles as that of {first.path} "
+                    f"({len(other)} are in one of them only, for example {min(other)}): their scores cannot be paired; "
+                    "the same seed, data.folds and data.groups divide alike"
+                )
+
+
+def _validation(run: RunDirectory, fold: int) -> set[str]:
+    return {row["id"] for row in read_csv(run.path / "folds.csv") if row["fold"] == str(fold)}
+
+
+def _run_of(subject: Subject, fold: int) -> RunDirectory:
+    run = subject.run_of(fold)
+    assert run is not None  # noqa: S101  # the folds are those that every subject has finished
+    return run
+
+
+def _scores(subject: Subject, survey: Survey, folds: Sequence[int]) -> Scores:
+    return np.concatenate([tile_scores(_run_of(subject, fold), survey, (fold,)) for fold in folds])
+
+
+def _row(subject: Subject, folds: Sequence[int], scores: Scores, first: Scores | None) -> Row:
+    runs = [_run_of(subject, fold) for fold in folds]
+    return Row(
+        name=subject.name,
+        method=_method(runs[0]),
+        labels=float(np.mean([_labels(run, fold) for run, fold in zip(runs, folds, strict=True)])),
+        steps=_steps(runs, folds),
+        seconds=sum(float(run.fold_result(fold)["seconds"]) for run, fold in zip(runs, folds, strict=True)),
+        score=bootstrap(scores),
+        difference=None if first is None else paired_bootstrap(scores, first),
+        inflated=any(run.inflated for run in runs),
+        chosen=any(run.config.chosen_by_score for run in runs),
+    )
+
+
+def _method(run: RunDirectory) -> str:
+    number = run.provenance.get("round")
+    return run.config.method.replace("_", " ") if number is None else f"pseudo-labels, round {number}"
+
+
+def _labels(run: RunDirectory, fold: int) -> int:
+    rows = read_csv(run.path / "folds.csv")
+    return sum(row["label_used"] == "1" and row["fold"] != str(fold) for row in rows)
+
+
+def _steps(runs: Sequence[RunDirectory], folds: Sequence[int]) -> tuple[float, ...]:
+    """Optimiser steps of the runs that these build on, the oldest first, and their own; means over the folds."""
+    means: list[float] = []
+    current: list[RunDirectory | None] = list(runs)
+    while all(run is not None and run.fold(fold).result.exists() for run, fold in zip(current, folds, strict=True)):
+        present = [run for run in current if run is not None]
+        means.append(float(np.mean([run.fold_result(fold)["steps"] for run, fold in zip(present, folds, strict=True)])))
+        current = [run.builds_on for run in present]
+    return tuple(reversed(means))

@@ -1,0 +1,152 @@
+"""Runs side by side, against scores put together by hand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from semisalt.config import Config
+from semisalt.data.tiles import Survey
+from semisalt.errors import UserError
+from semisalt.files import write_array, write_json
+from semisalt.inference.compare import Comparison, Subject, compare
+from semisalt.metrics import precision
+from semisalt.run import RunDirectory, write_csv
+from semisalt.training.crossval import divide
+from tests.tiny import tiny_config, tiny_survey
+
+CONFIG = tiny_config(data={"folds": 3, "label_fraction": 0.5}, training={"patience": None})
+FOLDS = (0, 1, 2)
+
+
+def made_run(
+    path: Path,
+    survey: Survey,
+    noise: float,
+    folds: tuple[int, ...] = FOLDS,
+    config: Config = CONFIG,
+    provenance: Mapping[str, object] | None = None,
+    steps: int = 100,
+) -> RunDirectory:
+    """A run whose maps are the truth, each tile wrong by chance: the more noise, the more of its rows are flipped."""
+    run = RunDirectory.create(
+        path, config, {"data": survey.fingerprint, "source": "nowhere", "seed": 1, **(provenance or {})}
+    )
+    division = divide(survey, config)
+    rows = zip(division.tiles.ids, division.folds.tolist(), division.kept.astype(int).tolist(), strict=True)
+    write_csv(path / "folds.csv", ("id", "fold", "label_used"), list(rows))
+    generator = np.random.default_rng(round(1000 * noise))
+    for fold in folds:
+        masks = division.validation(fold).masks
+        assert masks is not None
+        wrong = generator.uniform(size=masks.shape[:2]) < noise
+        write_array(run.fold(fold).probabilities, (255 * (masks ^ wrong[:, :, None])).astype(np.uint8))
+        write_json(run.fold(fold).result, {"steps": steps + fold, "seconds": 60.0})
+    return run
+
+
+def by_hand(run: RunDirectory, survey: Survey, folds: tuple[int, ...]) -> dict[str, float]:
+    division = divide(survey, run.config)
+    scores = {}
+    for fold in folds:
+        tiles = division.validation(fold)
+        assert tiles.masks is not None
+        maps: NDArray[np.uint8] = np.load(run.fold(fold).probabilities)
+        scores |= dict(zip(tiles.ids, precision(maps > 127, tiles.masks), strict=True))
+    return scores
+
+
+def alone(*runs: RunDirectory) -> list[Subject]:
+    return [Subject(run.path.name, (run,)) for run in runs]
+
+
+def test_scores_and_differences_by_hand(tmp_path: Path, survey: Survey) -> None:
+    bad, good = made_run(tmp_path / "bad", survey, 0.3), made_run(tmp_path / "good", survey, 0.05)
+    found = compare(alone(bad, good), survey)
+    scores = [by_hand(run, survey, FOLDS) for run in (bad, good)]
+    assert found.folds == FOLDS
+    assert found.tiles == len(scores[0])
+    assert [row.name for row in found.rows] == ["bad", "good"]
+    for row, mine in zip(found.rows, scores, strict=True):
+        assert row.score.value == pytest.approx(np.mean(list(mine.values())))
+    differences = [scores[1][tile] - scores[0][tile] for tile in scores[0]]
+    assert found.rows[0].difference is None
+    gain = found.rows[1].difference
+    assert gain is not None
+    assert gain.value == pytest.approx(np.mean(differences))
+    # Paired: as narrow as the differences spread, which is not how wide two means apart would be.
+    width = 2 * 1.96 * np.std(differences) / np.sqrt(len(differences))
+    assert gain.high - gain.low == pytest.approx(width, rel=0.15)
+    # Half the labels of 40 tiles of the other folds, of 59 that are not blank.
+    assert found.rows[0].labels == pytest.approx(20, abs=1)
+    assert found.rows[0].steps == (101.0,)
+    assert found.rows[0].seconds == 180.0
+
+
+def test_only_the_common_folds_count_unless_some_are_named(tmp_path: Path, survey: Survey) -> None:
+    one, two = made_run(tmp_path / "one", survey, 0.1), made_run(tmp_path / "two", survey, 0.2, folds=(1, 2))
+    assert compare(alone(one, two), survey).folds == (1, 2)
+    named = compare(alone(one, two), survey, [2])
+    assert named.folds == (2,)
+    assert named.rows[0].score.value == pytest.approx(np.mean(list(by_hand(one, survey, (2,)).values())))
+    with pytest.raises(UserError, match="two: fold 0 not finished"):
+        compare(alone(one, two), survey, [0, 1])
+    three = made_run(tmp_path / "three", survey, 0.2, folds=(0,))
+    with pytest.raises(UserError, match="no fold is finished by all of them"):
+        compare(alone(two, three), survey)
+
+
+def test_folds_trained_apart_are_one_subject(tmp_path: Path, survey: Survey) -> None:
+    whole = made_run(tmp_path / "whole", survey, 0.2)
+    parts = [made_run(tmp_path / f"part{fold}", survey, 0.2, folds=(fold,)) for fold in FOLDS]
+    for fold, part in enumerate(parts):
+        write_array(part.fold(fold).probabilities, np.load(whole.fold(fold).probabilities))
+    found = compare([*alone(whole), Subject("parts", tuple(parts))], survey)
+    gain = found.rows[1].difference
+    assert gain is not None
+    assert (gain.low, gain.value, gain.high) == (0.0, 0.0, 0.0)
+    assert found.rows[1].seconds == 180.0
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"data": {"folds": 4}}])
+def test_other_validation_tiles_are_refused(tmp_path: Path, survey: Survey, change: dict[str, object]) -> None:
+    first = made_run(tmp_path / "first", survey, 0.1)
+    config = tiny_config(**{"data": {"folds": 3}, **change})  # type: ignore[arg-type]
+    other = made_run(tmp_path / "other", survey, 0.1, config=config)
+    with pytest.raises(UserError, match=r"other: fold 0 does not hold the same validation tiles as that of .*first"):
+        compare(alone(first, other), survey)
+
+
+def test_other_labels_on_the_same_tiles_are_no_obstacle(tmp_path: Path, survey: Survey) -> None:
+    few = made_run(tmp_path / "few", survey, 0.2)
+    many = made_run(tmp_path / "many", survey, 0.1, config=tiny_config(data={"folds": 3}))
+    found = compare(alone(few, many), survey)
+    assert found.rows[1].labels == pytest.approx(2 * found.rows[0].labels, abs=1)
+
+
+def test_other_data_is_refused(tmp_path: Path, survey: Survey) -> None:
+    other = tiny_survey(60, 11)
+    first, second = made_run(tmp_path / "first", survey, 0.1), made_run(tmp_path / "second", other, 0.1)
+    with pytest.raises(UserError, match=r"second was made from other data"):
+        compare(alone(first, second), survey)
+
+
+def test_what_a_run_is_and_builds_on(tmp_path: Path, survey: Survey) -> None:
+    base = made_run(tmp_path / "base", survey, 0.3)
+    pooled = {"round": 1, "labels_by": str(base.path), "inflated": "pooled"}
+    first = made_run(tmp_path / "round1", survey, 0.2, provenance=pooled, steps=50)
+    teacher = made_run(
+        tmp_path / "teacher",
+        survey,
+        0.1,
+        config=tiny_config(data={"folds": 3}, method="mean_teacher", training={"patience": 5}),
+        provenance={"start": str(first.path)},
+        steps=10,
+    )
+    found: Comparison = compare(alone(base, first, teacher), survey, [1])
+    assert [row.method for row in found.rows] == ["supervised", "pseudo-labels, round 1", "mean teacher"]
+    assert [row.steps for row in found.rows] == [(101.0,), (101.0, 51.0), (101.0, 51.0, 11.0)]
+    assert [row.inflated for row in found.rows] == [False, True, False]
+    assert [row.chosen for row in found.rows] == [False, False, True]

@@ -1,0 +1,64 @@
+"""A comparison, as it is printed and written."""
+
+import csv
+import io
+
+import pytest
+from rich.console import Console
+
+from semisalt.inference.compare import Comparison, Row
+from semisalt.metrics import Interval
+from semisalt.report.compare import comparison_csv, comparison_markdown, comparison_table
+
+BASE = Row("base", "supervised", 124.4, (1040.0,), 1140.0, Interval(0.712, 0.68, 0.745), None, False, False)
+GAIN = Interval(0.0215, 0.007, 0.0365)
+TEACHER = Row("a|b", "mean teacher", 124.4, (1040.0, 520.0), 90.0, Interval(0.7335, 0.7, 0.766), GAIN, False, False)
+POOLED = Row("pooled", "pseudo-labels, round 1", 124.4, (1040.0,), 90.0, Interval(0.8, 0.7, 0.9), GAIN, True, True)
+FOUND = Comparison((0, 2), 1254, (BASE, TEACHER))
+
+
+def printed(comparison: Comparison, width: int = 100) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(comparison_table(comparison))
+    return console.export_text()
+
+
+def test_every_figure_stands_in_its_row() -> None:
+    lines = [" ".join(line.split()) for line in printed(FOUND).splitlines()]
+    assert "Mean precision at 0.5 over 1,254 out-of-fold tiles (folds 0, 2)" in lines
+    assert "base supervised 124 1,040 19 .712 [.680, .745]" in lines
+    assert "a|b mean teacher 124 1,040 + 520 1.5 .734 [.700, .766] +.021 [+.007, +.036]" in lines
+    assert not any("INFLATED" in line or "chosen" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_score_without_its_mark_and_no_line_too_long(width: int) -> None:
+    lines = printed(Comparison((0,), 627, (BASE, POOLED)), width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert text.count("(INFLATED)") == 1
+    assert text.count("(chosen by score)") == 1
+    assert "no difference to it means anything" in text
+    assert "(fold 0)" in text
+
+
+def test_markdown_is_one_table() -> None:
+    head, empty, *table = comparison_markdown(FOUND).splitlines()
+    assert "1,254 out-of-fold tiles (folds 0, 2)" in head
+    assert empty == ""
+    assert table[1] == "|---|---|---|---|---|---|---|"
+    assert table[2] == "| base | supervised | 124 | 1,040 | 19 | .712 [.680, .745] |  |"
+    assert table[3].startswith(r"| a\|b | mean teacher | 124 | 1,040 + 520 |")
+    assert "(INFLATED)" in comparison_markdown(Comparison((0,), 627, (BASE, POOLED)))
+
+
+def test_csv_holds_the_figures_unrounded() -> None:
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(Comparison((0, 2), 1254, (BASE, TEACHER, POOLED))))))
+    assert [row["run"] for row in rows] == ["base", "a|b", "pooled"]
+    assert [float(rows[1][f"difference{end}"]) for end in ("", "_low", "_high")] == [0.0215, 0.007, 0.0365]
+    assert rows[0]["difference"] == ""
+    assert (float(rows[1]["steps_before"]), float(rows[1]["steps"])) == (1040, 520)
+    assert [row["inflated"] for row in rows] == ["0", "0", "1"]
+    assert [row["chosen_by_score"] for row in rows] == ["0", "0", "1"]
+    assert {row["folds"] for row in rows} == {"0 2"}
+    assert {row["tiles"] for row in rows} == {"1254"}
