@@ -1,6 +1,7 @@
 """Whether a method that teaches itself still sees salt."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from semisalt.config import Config
 from semisalt.data.tiles import TileSet
@@ -21,10 +22,11 @@ def health_of(record: Mapping[str, float]) -> dict[str, float]:
     return {name.removeprefix("health/"): value for name, value in record.items() if name.startswith("health/")}
 
 
-def refuse_collapse(record: Mapping[str, float], train: TileSet, config: Config, share: float) -> None:
+def refuse_collapse(folder: Path, record: Mapping[str, float], train: TileSet, config: Config, share: float) -> None:
     """Stop a training whose predictions on unlabelled tiles have collapsed to background.
 
     Args:
+        folder: the fold's, to be named.
         record: the epoch's, with 'health/foreground' where the method teaches itself.
         train: the labelled tiles.
         config: tells how long the warm-up is, in which anything may happen.
@@ -38,7 +40,8 @@ def refuse_collapse(record: Mapping[str, float], train: TileSet, config: Config,
         return
     figures = ", ".join(f"{name} {value:.3f}" for name, value in {**health, **prior}.items())
     raise UserError(
-        f"the predictions on unlabelled tiles have collapsed to background after epoch {record['epoch']}: {figures}. "
+        f"{folder}: the predictions on unlabelled tiles have collapsed to background after epoch "
+        f"{int(record['epoch']) + 1}: {figures}. "
         "They would teach the network to see nothing: begin with a finished run by --from, or lower the weight of what "
         "is learned from unlabelled tiles (teacher.weight, co_training.agreement)"
     )

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from semisalt.config import Config
@@ -5,6 +7,7 @@ from semisalt.errors import UserError
 from semisalt.training.health import health_of, prior_of, refuse_collapse
 from tests.tiny import tiny_config, tiny_tiles
 
+FOLDER = Path("runs/x/fold1")
 TRAIN = tiny_tiles(30)
 CONFIG = tiny_config(method="mean_teacher", teacher={"ramp": 0.3})  # type: ignore[arg-type]
 
@@ -22,19 +25,21 @@ def test_prior_is_that_of_the_labels() -> None:
 
 def test_a_collapse_after_the_warm_up_is_refused_with_its_figures() -> None:
     prior = prior_of(TRAIN)["prior_foreground"]
-    with pytest.raises(UserError, match=rf"after epoch 7: foreground .*non_empty 0\.125.*prior_foreground {prior:.3f}"):
-        refuse_collapse(record(0.24 * prior), TRAIN, CONFIG, 0.31)
-    refuse_collapse(record(0.26 * prior), TRAIN, CONFIG, 0.31)
-    refuse_collapse(record(0.0), TRAIN, CONFIG, 0.3)  # still warming up
+    with pytest.raises(
+        UserError, match=rf"runs/x/fold1: .*after epoch 8: foreground .*non_empty 0\.125.*prior_foreground {prior:.3f}"
+    ):
+        refuse_collapse(FOLDER, record(0.24 * prior), TRAIN, CONFIG, 0.31)
+    refuse_collapse(FOLDER, record(0.26 * prior), TRAIN, CONFIG, 0.31)
+    refuse_collapse(FOLDER, record(0.0), TRAIN, CONFIG, 0.3)  # still warming up
 
 
 def test_each_method_has_a_warm_up_of_its_own() -> None:
     other = tiny_config(method="co_training", co_training={"ramp": 0.6})  # type: ignore[arg-type]
-    refuse_collapse(record(0.0), TRAIN, other, 0.5)
+    refuse_collapse(FOLDER, record(0.0), TRAIN, other, 0.5)
     with pytest.raises(UserError, match="collapsed"):
-        refuse_collapse(record(0.0), TRAIN, other, 0.61)
+        refuse_collapse(FOLDER, record(0.0), TRAIN, other, 0.61)
 
 
 def test_supervision_has_no_health() -> None:
     assert health_of({"loss/total": 0.1, "score": 0.4}) == {}
-    refuse_collapse({"epoch": 1, "loss/total": 0.1}, TRAIN, Config(), 1.0)
+    refuse_collapse(FOLDER, {"epoch": 1, "loss/total": 0.1}, TRAIN, Config(), 1.0)
