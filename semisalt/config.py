@@ -292,6 +292,11 @@ class Config(_Section):
         return self.co_training.ramp if self.method == "co_training" else self.teacher.ramp
 
     @property
+    def unlabelled_batch(self) -> int:
+        """Unlabelled tiles a step, of a method that learns from them as it trains."""
+        return self.unlabelled.batch or self.training.batch
+
+    @property
     def chosen_by_score(self) -> dict[str, str | int]:
         """The keys by which a fold's validation score has a say in its weights, with their values."""
         keys: dict[str, str | int] = {}

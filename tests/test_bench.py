@@ -12,15 +12,16 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from semisalt.bench import arithmetic, bench, bench_table, plain, timing, workload
 from semisalt.bench.arithmetic import matmul, matmul_size, step_flops
+from semisalt.bench.methods import MethodCosts, summarise_methods
 from semisalt.bench.report import BenchReport, Subject, summarise
 from semisalt.bench.timing import Action, interleaved, spread
 from semisalt.errors import UserError
-from tests.tiny import tiny_channels, tiny_config
+from tests.tiny import tiny_channels, tiny_config, tiny_network
 
 CPU = torch.device("cpu")
 
 
-def planted() -> BenchReport:
+def planted(methods: MethodCosts | None = None) -> BenchReport:
     subject = Subject(
         device="cpu: abacus",
         threads=2,
@@ -51,7 +52,13 @@ def planted() -> BenchReport:
         "matmul fp32": np.array([0.02, 0.02, 0.02]),
         "matmul bf16": np.array([0.055, 0.15, 0.05]),
     }
-    return summarise(subject, times)
+    return summarise(subject, times, methods)
+
+
+def planted_methods() -> MethodCosts:
+    times = {"supervised": 2.0, "mean_teacher": 2.6, "co_training": 11.0}
+    config = tiny_config(training={"batch": 20}, teacher={"mirrored": True})
+    return summarise_methods(config, {name: np.full(5, seconds) for name, seconds in times.items()})
 
 
 def test_summary_of_planted_times() -> None:
@@ -73,21 +80,49 @@ def test_summary_of_planted_times() -> None:
     assert report.peak_share.median == pytest.approx(60 / 320)
 
 
-def test_report_is_plain_values_and_its_table_fits_80_columns() -> None:
-    report = planted()
-    assert json.loads(json.dumps(dataclasses.asdict(report)))["overhead"]["median"] == pytest.approx(0.02)
+def lines_of(report: BenchReport) -> list[str]:
     console = Console(width=80)
     with console.capture() as capture:
         console.print(bench_table(report))
-    lines = capture.get().splitlines()
+    return capture.get().splitlines()
+
+
+def medians(lines: list[str]) -> dict[str, str]:
+    """Each row's median, by its name."""
+    return {line.split("│")[1].strip(): line.split("│")[2].strip() for line in lines if line.startswith("│")}
+
+
+def test_report_is_plain_values_and_its_table_fits_80_columns() -> None:
+    report = planted()
+    assert json.loads(json.dumps(dataclasses.asdict(report)))["overhead"]["median"] == pytest.approx(0.02)
+    lines = lines_of(report)
     assert max(map(len, lines)) <= 80
-    shown = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in lines if line.startswith("│")}
+    shown = medians(lines)
+    assert not any("teacher" in line or "co-training" in line for line in lines)
     assert shown["loop over bare"] == "+2.00 %"
     assert shown["loop's speed over plain"] == "4.00 ×"
     assert shown["loop's speed over that one"] == "2.00 ×"
     assert shown["share of the bf16 matmul"] == "18.8 %"
     assert shown["step of the loop"] == "1,100 ms"
     assert not any("warning" in line for line in lines)
+
+
+def test_the_methods_have_rows_of_their_own() -> None:
+    report = planted(planted_methods())
+    told = json.loads(json.dumps(dataclasses.asdict(report)))["methods"]
+    assert told["ratios"]["mean_teacher"]["median"] == pytest.approx(1.3)
+    assert (told["mirrored"], told["rounds"]) == (True, 5)
+    lines = lines_of(report)
+    assert max(map(len, lines)) <= 80
+    shown = medians(lines)
+    assert shown["supervised, 20 + 20 tiles"] == "2,000 ms"
+    assert shown["mean teacher, as many"] == "2,600 ms"
+    assert shown["teacher over supervised (≤ 1.6)"] == "1.30 ×"
+    assert shown["co-training, as many a view"] == "11,000 ms"
+    assert shown["co-training over supervised"] == "5.50 ×"
+    caption = " ".join(" ".join(lines).split())
+    assert "5 rounds of their own" in caption
+    assert "two passes of the teacher (teacher.mirrored)" in caption
 
 
 def test_a_busy_machine_is_named() -> None:
@@ -204,10 +239,15 @@ def test_a_bare_step_trains_its_own_copy_alone() -> None:
 
 def test_the_whole_benchmark_on_a_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("semisalt.bench.matmul_size", lambda *_: 64)
-    config = tiny_config(training={"batch": 4})
+    config = tiny_config(method="co_training", training={"batch": 4})  # type: ignore[arg-type]
     told: list[str] = []
-    report = bench(config, device=CPU, seconds=0, announce=told.append)
+    report = bench(config, device=CPU, seconds=0, announce=told.append, methods=["mean_teacher"])
     assert report.rounds == 3
+    # One network's supervised step, whatever the recipe's method.
+    assert report.subject.parameters == sum(parameter.numel() for parameter in tiny_network().parameters())
+    assert report.methods is not None
+    assert report.methods.rounds == 3
+    assert list(report.methods.ratios) == ["mean_teacher"]
     assert report.subject.input == (4, 3, 128, 128)
     assert report.subject.precision == "fp32"
     assert report.subject.lovasz == "lovasz_hinge"

@@ -7,9 +7,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from semisalt.bench.methods import MethodCosts
 from semisalt.bench.timing import Seconds, Spread, spread
 
 Row = tuple[str, str, str]
+
+# What a mean-teacher step may cost, in supervised steps on as many tiles.
+TEACHER_LIMIT = 1.6
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class BenchReport:
         gflops: GFLOP/s reached in a step.
         peaks: for each precision, GFLOP/s of the machine's matrix product.
         peak_share: gflops over the peak in the training's precision.
+        methods: what learning from unlabelled tiles costs; None: not asked for.
     """
 
     subject: Subject
@@ -87,15 +92,17 @@ class BenchReport:
     gflops: Spread
     peaks: dict[str, Spread]
     peak_share: Spread
+    methods: MethodCosts | None
 
 
-def summarise(subject: Subject, times: Mapping[str, Seconds]) -> BenchReport:
+def summarise(subject: Subject, times: Mapping[str, Seconds], methods: MethodCosts | None = None) -> BenchReport:
     """The report of the measured seconds a call, [rounds] each.
 
     Args:
         subject: what was measured.
         times: of 'step', 'bare', 'plain', 'predict' and 'lovasz', 'loader N' for each N of `subject.loaded`,
             and 'matmul P' for each P of `subject.sides`; on a CPU 'kept' and 'step beside kept', [other rounds].
+        methods: measured in rounds of their own.
     """
     step, bare, plain, lovasz = (times[name] for name in ("step", "bare", "plain", "lovasz"))
     kept = times.get("kept")
@@ -119,6 +126,7 @@ def summarise(subject: Subject, times: Mapping[str, Seconds]) -> BenchReport:
         gflops=spread(gflops),
         peaks={name: spread(peak) for name, peak in peaks.items()},
         peak_share=spread(gflops / peaks[subject.precision]),
+        methods=methods,
     )
 
 
@@ -135,18 +143,28 @@ def bench_table(report: BenchReport) -> RenderableType:
             f"\nwarning: busy before this began (load {subject.load:.1f}); alone, the machine does better",
             style="yellow",
         )
-    table = Table(
-        caption=f"{report.rounds} rounds; everything is measured in turn in each, and ratios are taken within rounds",
-        caption_justify="left",
-    )
+    table = Table(caption=_caption(report), caption_justify="left")
     table.add_column("")
     table.add_column("median", justify="right")
     table.add_column("quartiles", justify="right")
-    for section in (_training(report), _delivery(report), _efficiency(report)):
+    for section in (_training(report), _delivery(report), _efficiency(report), _methods(report.methods)):
         for row in section:
             table.add_row(*row)
         table.add_section()
     return Group(heading, table)
+
+
+def _caption(report: BenchReport) -> str:
+    said = f"{report.rounds} rounds; everything is measured in turn in each, and ratios are taken within rounds"
+    if report.methods is None:
+        return said
+    costs = report.methods
+    settings = {
+        "mean_teacher": "two passes of the teacher (teacher.mirrored)" if costs.mirrored else "one pass of the teacher",
+        "co_training": f"co-training of {costs.views} views",
+    }
+    measured = ", ".join(settings[name] for name in costs.steps)
+    return f"{said}; the methods in {costs.rounds} rounds of their own, by the recipe's settings: {measured}"
 
 
 def _training(report: BenchReport) -> list[Row]:
@@ -184,6 +202,20 @@ def _efficiency(report: BenchReport) -> list[Row]:
         _row(f"a step's {subject.flops / 1e9:,.0f} GFLOP", report.gflops, "GFLOP/s"),
         _row(f"share of the {subject.precision} matmul", report.peak_share, "%", 100),
     ]
+
+
+def _methods(costs: MethodCosts | None) -> list[Row]:
+    if costs is None:
+        return []
+    names = {
+        "mean_teacher": ("mean teacher, as many", f"teacher over supervised (≤ {TEACHER_LIMIT})"),
+        "co_training": ("co-training, as many a view", "co-training over supervised"),
+    }
+    rows = [_row(f"supervised, {costs.labelled} + {costs.unlabelled} tiles", costs.supervised, "ms", 1e3)]
+    for method, seconds in costs.steps.items():
+        step, ratio = names[method]
+        rows += [_row(step, seconds, "ms", 1e3), _row(ratio, costs.ratios[method], "×")]
+    return rows
 
 
 def _workers(count: int) -> str:

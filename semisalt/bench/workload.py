@@ -14,14 +14,15 @@ from torch import nn
 
 from semisalt.bench.timing import Action
 from semisalt.config import Config
-from semisalt.data.batches import Batch, batches
+from semisalt.data.batches import Batch
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.inference.build import build_network, channels_of, predictor_of
 from semisalt.losses import LOSSES
-from semisalt.methods.supervised import Supervised
+from semisalt.methods.build import build_method
 from semisalt.precision import Precision, autocast
 from semisalt.run import FoldDirectory
 from semisalt.training.fit import Trainer
+from semisalt.training.lesson import Lesson
 
 # The tile of the competition; enough of them that an epoch is not over in a few steps.
 _SIDE, _TILES = 101, 1000
@@ -34,7 +35,7 @@ _PREDICTION = 0.5
 
 
 def random_survey(config: Config) -> Survey:
-    """Tiles of noise with half of each salt, as many as a short epoch needs, with depths."""
+    """Tiles of noise with half of each salt, as many as a short epoch needs, with depths; the same ones unlabelled."""
     rng = np.random.default_rng(config.seed)
     count = max(_TILES, 2 * config.training.batch)
     images = rng.integers(1, 256, (count, _SIDE, _SIDE), dtype=np.uint8)
@@ -42,23 +43,27 @@ def random_survey(config: Config) -> Survey:
     masks[:, _SIDE // 2 :] = 1
     ids = tuple(str(index) for index in range(count))
     tiles = TileSet(ids, images, masks, rng.uniform(50, 960, count).astype(np.float32))
-    return Survey(tiles, tiles.subset(np.arange(0)), "", Path("random tiles"), None)
+    bare = TileSet(tuple(f"u{name}" for name in ids), images, None, tiles.depths)
+    return Survey(tiles, bare, "", Path("random tiles"), None)
 
 
 def make_trainer(config: Config, survey: Survey, device: torch.device, folder: Path) -> Trainer:
-    """The loop that `semisalt baseline` runs, with random weights; `folder` stays empty."""
+    """The loop that a training by the configured method runs, with random weights; `folder` stays empty."""
     accelerator = Accelerator(mixed_precision="no", cpu=device.type == "cpu")
     channels = channels_of(config, survey)
     torch.manual_seed(config.seed)
     network = build_network(config, channels, weights="none")
+    lesson = Lesson(bare=None if config.method == "supervised" else survey.unlabelled)
     trainer = Trainer(
-        Supervised(network, channels, config.loss),
+        build_method(network, channels, config),
         survey.labelled,
         survey.labelled.subset(np.arange(2)),
         config,
         predictor_of(config, channels, accelerator.device),
         FoldDirectory(folder),
         accelerator,
+        lesson.plan(len(survey.labelled), config),
+        lesson.bare,
     )
     network.train()
     return trainer
@@ -163,5 +168,4 @@ def lovasz(trainer: Trainer) -> tuple[Action, str]:
 
 def _stream(trainer: Trainer, workers: int) -> Iterator[Batch]:
     """The loop's batches without end."""
-    pin = trainer.accelerator.device.type == "cuda"
-    return batches(trainer.train, trainer.plan, trainer.config.augment, epochs=_EPOCHS, workers=workers, pin=pin)
+    return trainer.stream(workers, epochs=_EPOCHS)

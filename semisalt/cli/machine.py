@@ -22,14 +22,32 @@ def bench(
     config: ConfigOption = None,
     overrides: SetOption = None,
     seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 60.0,
+    methods: Annotated[
+        bool | None,
+        typer.Option(
+            "--methods/--no-methods",
+            help="Also what a mean-teacher and a co-training step cost, over a supervised step on as many tiles; "
+            "without either, what the recipe's own method costs.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Measure a recipe's speed: training, inference, loader, and the share of the machine's matmul peak.
 
+    With --methods, also what learning from unlabelled tiles costs, by the recipe's settings: half of the time is for
+    that. Co-training's step is long and holds several batches: a slow machine takes longer than asked, and a small one
+    wants a smaller batch by --set training.batch.
+
     Example: [bold]semisalt bench --config configs/seed.yaml --seconds 180[/bold]
+
+    Example: [bold]semisalt bench --config configs/teacher.yaml --methods[/bold]
     """
+    from semisalt.bench import METHODS, bench_table
     from semisalt.bench import bench as measure
-    from semisalt.bench import bench_table
     from semisalt.config import load_config
 
-    report = measure(load_config(config, overrides or []), device=device(), seconds=seconds, announce=console.print)
+    recipe = load_config(config, overrides or [])
+    own = [method for method in METHODS if method == recipe.method]
+    wanted = own if methods is None else METHODS if methods else []
+    report = measure(recipe, device=device(), seconds=seconds, announce=console.print, methods=wanted)
     console.print(bench_table(report))

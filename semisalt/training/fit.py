@@ -119,15 +119,20 @@ class Trainer:
             while not self.position.done:
                 self._epoch(stream, stop, log)
 
-    def stream(self, workers: int, plan: Plan | None = None, epoch: int | None = None) -> Iterator[Batch]:
-        """This process's batches from the present position on; of another plan, or from another epoch's beginning."""
+    def stream(
+        self, workers: int, plan: Plan | None = None, epoch: int | None = None, epochs: int | None = None
+    ) -> Iterator[Batch]:
+        """This process's batches from the present position on.
+
+        Of another plan, from another epoch's beginning, or for another number of epochs, where these are given.
+        """
         return batches(
             self.train,
             plan or self.plan,
             self.config.augment,
             self.config.pseudo.augment if self.bare is None else self.config.unlabelled.strong,
             bare=self.bare,
-            epochs=self.config.training.epochs,
+            epochs=epochs or self.config.training.epochs,
             epoch=self.position.epoch if epoch is None else epoch,
             step=self.position.step_in_epoch if epoch is None else 0,
             workers=workers,

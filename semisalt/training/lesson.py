@@ -41,7 +41,7 @@ class Lesson:
                 world,
                 training.epoch_steps,
                 extra=len(self.bare),
-                extra_batch=config.unlabelled.batch or training.batch,
+                extra_batch=config.unlabelled_batch,
                 views=config.co_training.views if config.method == "co_training" else 1,
             )
         if training.epoch_steps is not None:
