@@ -36,6 +36,9 @@ class DataConfig(_Section):
     groups: Literal["none", "mosaic"] = Field(
         "none", description="mosaic: the tiles of a mosaic share a fold, so that no fold is scored beside its labels"
     )
+    holdout: float = Field(
+        0.0, ge=0, lt=1, description="Share of the labelled tiles that is kept out of every fold, for a last judgement"
+    )
     label_fraction: float = Field(1.0, gt=0, le=1, description="Share of the labels that training may use")
     unlabelled_limit: int | None = Field(None, ge=1, description="Use only so many unlabelled tiles")
     workers: int = Field(1, ge=0, description="Processes that augment; the samples do not depend on it")
@@ -345,6 +348,11 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     tree = _read_yaml(path) if path else {}
     for override in overrides:
         _apply(tree, override)
+    return build_config(tree, source)
+
+
+def build_config(tree: Mapping[str, Any], source: str) -> Config:
+    """The configuration of a nested table that `source` gave. Raises UserError, naming the source, as `load_config`."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

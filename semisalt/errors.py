@@ -9,6 +9,10 @@ class UserError(Exception):
     """A mistake the user can mend; the command line prints it without a traceback and exits with code 2."""
 
 
+class NotFiniteError(UserError):
+    """A loss, a weight or a prediction became NaN or infinite."""
+
+
 class DataError(UserError):
     """Everything that is wrong with the data, found in one pass.
 

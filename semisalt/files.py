@@ -1,5 +1,6 @@
 """Files that are whole or absent: written to a temporary name, then renamed."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -27,6 +28,14 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Hold a lock file alone; another holder is waited for, and a killed one lets go."""
+    with lock.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from semisalt.cli import data, machine, mosaic, pseudo, runs, train
+from semisalt.cli import data, machine, mosaic, pseudo, runs, study, train
 from semisalt.cli.options import console, rank
 from semisalt.errors import UserError
 from semisalt.memory import keep_freed_memory
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(pseudo.app, name="pseudo")
 app.add_typer(mosaic.app, name="mosaic")
+app.add_typer(study.app, name="study")
 for command in (train.baseline, train.teacher, train.cotrain, runs.predict, runs.submit, runs.show, runs.compare):
     app.command()(command)
 app.command()(machine.doctor)

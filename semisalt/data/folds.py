@@ -109,6 +109,37 @@ def keep_labels(
     return kept
 
 
+def held_out(
+    coverage: Floats, depths: Floats | None, groups: NDArray[np.int64] | None, share: float, seed: int
+) -> NDArray[np.bool_]:
+    """The tiles that are kept out of every fold, for a last judgement; spread over coverage and depth.
+
+    round(share · N) tiles, at least two; nested, as of `keep_labels`. With groups a group is kept out as a
+    whole: one of round(1 / share) parts, at least two, as `grouped_folds` makes them.
+
+    Args:
+        coverage: [N], each tile's share of salt.
+        depths: [N], or None.
+        groups: [N], a number for each group of tiles that must not be parted, or None.
+        share: 0 (none) to below 1.
+        seed: the same seed gives the same tiles.
+
+    Returns:
+        [N], true where the tile is kept out.
+
+    Raises:
+        ValueError: the share is not in [0, 1), or there are fewer groups than parts.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"the share of tiles that are kept out must be at least 0 and less than 1, not {share}")
+    if share == 0:
+        return np.zeros(len(coverage), np.bool_)
+    if groups is None:
+        return keep_labels(coverage, depths, np.zeros(len(coverage), np.int64), share, seed)
+    parts = grouped_folds(coverage, depths, groups, max(2, round(1 / share)), seed)
+    return np.asarray(parts == 0, np.bool_)
+
+
 def sample_indices(n: int, limit: int | None, seed: int) -> NDArray[np.int64]:
     """At most `limit` of n positions, at random and in ascending order; all of them if `limit` is None.
 

@@ -24,7 +24,7 @@ def evaluate(run: RunDirectory, labelled: TileSet) -> dict[str, Any]:
     is what predictions use. Only tiles whose labels the run may use choose. Raises UserError while no fold is finished.
     """
     probabilities, tiles, fold_of = load_oof(run, labelled)
-    usable = _usable(run, tiles)
+    usable = usable_tiles(run, tiles)
     write_array(run.path / "oof.npy", probabilities)
     write_csv(run.path / "oof.csv", ("id", "fold"), list(zip(tiles.ids, fold_of.tolist(), strict=True)))
     assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
@@ -94,7 +94,7 @@ def tile_scores(run: RunDirectory, survey: Survey, folds: tuple[int, ...]) -> ND
     return precision(probabilities[mine] > 127, tiles.masks[mine])[order]
 
 
-def _usable(run: RunDirectory, tiles: TileSet) -> NDArray[np.bool_]:
+def usable_tiles(run: RunDirectory, tiles: TileSet) -> NDArray[np.bool_]:
     """The tiles whose labels the run may use, [N]."""
     used = {row["id"] for row in read_csv(run.path / "folds.csv") if row["label_used"] == "1"}
     return np.array([tile in used for tile in tiles.ids])

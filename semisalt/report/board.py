@@ -46,7 +46,7 @@ def log_fold(run: RunDirectory, fold: int, tiles: TileSet, probabilities: NDArra
     masks = np.asarray(probabilities > 127, np.uint8)
     scores, shares = precision(masks, tiles.masks), iou(masks, tiles.masks)
     random = np.random.default_rng(run.config.seed).permutation(len(tiles))[:SHOWN]
-    with _fresh_writer(run.path / "tensorboard" / f"fold{fold}" / "tiles") as writer:
+    with fresh_writer(run.path / "tensorboard" / f"fold{fold}" / "tiles") as writer:
         for kind, chosen in {"worst": worst_first(masks, tiles.masks)[:SHOWN], "random": random}.items():
             for place, index in enumerate(chosen):
                 picture = outlined(tiles.images[index], tiles.masks[index], masks[index])
@@ -63,7 +63,7 @@ def log_run(run: RunDirectory) -> None:
     results = run.results
     # A score of tiles that were learned from has a name of its own, by which it cannot be taken for another.
     mark = "inflated/" if "inflated" in results else ""
-    with _fresh_writer(run.path / "tensorboard" / "curve") as writer:
+    with fresh_writer(run.path / "tensorboard" / "curve") as writer:
         for threshold, score in zip(results["curve"]["thresholds"], results["curve"]["precision"], strict=True):
             writer.add_scalar(f"{mark}precision_over_threshold", score, round(100 * threshold))
         writer.add_image("threshold", threshold_curve(run), 0, dataformats="HWC")
@@ -77,8 +77,8 @@ def log_run(run: RunDirectory) -> None:
         "cross_fitted": results["cross_fitted"]["value"],
         "chosen": results["chosen"]["precision"]["value"],
     }
-    with _fresh_writer(run.path / "tensorboard" / "result") as writer:
-        _add_row(writer, row, {mark + name: value for name, value in metrics.items()})
+    with fresh_writer(run.path / "tensorboard" / "result") as writer:
+        add_row(writer, row, {mark + name: value for name, value in metrics.items()})
 
 
 def threshold_curve(run: RunDirectory) -> Picture:
@@ -114,7 +114,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float | str]
     return row
 
 
-def _add_row(writer: SummaryWriter, row: dict[str, float | str], metrics: dict[str, float]) -> None:
+def add_row(writer: SummaryWriter, row: dict[str, float | str], metrics: dict[str, float]) -> None:
+    """A row of the HParams tab, the metrics also as scalars: one a writer, since TensorBoard reads a run's last row."""
     # SummaryWriter.add_hparams also writes a list of the columns, and TensorBoard takes the first run's list for all
     # runs: keys that only others have would not be shown. Without any list it gathers the columns from all runs.
     build: Callable[..., tuple[Any, Any, Any]] = summary.hparams  # has no annotations
@@ -127,7 +128,8 @@ def _add_row(writer: SummaryWriter, row: dict[str, float | str], metrics: dict[s
 
 
 @contextmanager
-def _fresh_writer(folder: Path) -> Iterator[SummaryWriter]:
+def fresh_writer(folder: Path) -> Iterator[SummaryWriter]:
+    """A writer into `folder`, emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(str(folder)) as writer:
         yield writer

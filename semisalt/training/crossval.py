@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 
 from semisalt.config import Config
 from semisalt.data.channels import Channels
-from semisalt.data.folds import grouped_folds, keep_labels, stratified_folds
+from semisalt.data.folds import grouped_folds, held_out, keep_labels, stratified_folds
 from semisalt.data.tiles import Survey, TileSet, join
 from semisalt.errors import UserError
 from semisalt.files import write_array, write_json
@@ -38,11 +39,15 @@ _NORM_BATCHES = 100
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """The labelled tiles without blank ones, the fold each is validation of, and which labels may be used."""
+    """The labelled tiles without blank ones, the fold each is validation of, and which labels may be used.
+
+    `holdout` are the tiles of `data.holdout`: no fold ever meets them, not even without their labels.
+    """
 
     tiles: TileSet
     folds: NDArray[np.int64]
     kept: NDArray[np.bool_]
+    holdout: TileSet
 
     def train(self, fold: int) -> TileSet:
         """Tiles that `fold` learns from: kept labels of the other folds."""
@@ -76,31 +81,39 @@ class Division:
 
 
 def divide(survey: Survey, config: Config) -> Division:
-    """Deal the labelled tiles into folds, stratified by coverage and depth; blank tiles are left out.
+    """Deal the labelled tiles into folds, stratified by coverage and depth; blank tiles and the holdout are left out.
 
     Raises:
         UserError: fewer tiles than folds.
     """
-    tiles = survey.labelled.subset(~survey.labelled.blank)
+    seen = ~survey.labelled.blank
+    tiles, groups = survey.labelled.subset(seen), _groups(survey, config)
+    out = held_out(tiles.coverage, tiles.depths, groups, config.data.holdout, config.seed)
+    holdout, tiles = tiles.subset(out), tiles.subset(~out)
     if len(tiles) < config.data.folds:
         raise UserError(
             f"{survey.source}: {len(tiles)} labelled tiles that are not blank are too few for "
             f"{config.data.folds} folds; label more, or set data.folds"
         )
-    folds = _folds(survey, tiles, config)
+    if groups is None:
+        folds = stratified_folds(tiles.coverage, tiles.depths, config.data.folds, config.seed)
+    else:
+        folds = grouped_folds(tiles.coverage, tiles.depths, groups[~out], config.data.folds, config.seed)
     kept = keep_labels(tiles.coverage, tiles.depths, folds, config.data.label_fraction, config.seed)
-    return Division(tiles, folds, kept)
+    return Division(tiles, folds, kept, holdout)
 
 
-def _folds(survey: Survey, tiles: TileSet, config: Config) -> NDArray[np.int64]:
+def _groups(survey: Survey, config: Config) -> NDArray[np.int64] | None:
+    """The groups of the tiles that are not blank; None where each tile may go where it will."""
     if config.data.groups == "none":
-        return stratified_folds(tiles.coverage, tiles.depths, config.data.folds, config.seed)
+        return None
     if survey.groups is None:
         raise ValueError("data.groups is 'mosaic', and nobody has found the mosaics: see mosaics.groups.prepare")
-    groups = survey.groups[~survey.labelled.blank]
-    return grouped_folds(tiles.coverage, tiles.depths, groups, config.data.folds, config.seed)
+    return survey.groups[~survey.labelled.blank]
 
 
+# Told of each validated epoch: the fold, the epoch (from 0) and the score. What it raises ends the training.
+Watch = Callable[[int, int, float], None]
 LessonOf = Callable[[int, Division], Lesson]
 
 
@@ -111,6 +124,7 @@ def train_folds(
     build_method: MethodBuilder,
     accelerator: Accelerator,
     lesson_of: LessonOf | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Train the given folds that are not finished yet, each from its last checkpoint where it has one.
 
@@ -121,6 +135,7 @@ def train_folds(
         build_method: how they learn.
         accelerator: the device or devices.
         lesson_of: what a fold learns from beside its own labels; asked just before the fold is trained.
+        watch: told of each validated epoch.
     """
     config = run.config
     division = divide(survey, config)
@@ -130,7 +145,7 @@ def train_folds(
     for fold in folds:
         if not run.fold(fold).result.exists():
             lesson = lesson_of(fold, division) if lesson_of else Lesson()
-            _train_fold(run, fold, division, channels_of(config, survey), build_method, accelerator, lesson)
+            _train_fold(run, fold, division, channels_of(config, survey), build_method, accelerator, lesson, watch)
         accelerator.wait_for_everyone()
 
 
@@ -142,6 +157,7 @@ def _train_fold(
     build_method: MethodBuilder,
     accelerator: Accelerator,
     lesson: Lesson,
+    watch: Watch | None,
 ) -> None:
     config, folder = run.config, run.fold(fold)
     resumed = folder.checkpoint.exists()
@@ -178,7 +194,7 @@ def _train_fold(
         inflated=run.inflated is not None,
     )
     with log:
-        trainer.fit(log)
+        trainer.fit(log, partial(watch, fold) if watch else None)
         accelerator.wait_for_everyone()  # rank 0 has written the snapshots that all read now
         log.say("predicting its validation tiles")
         _finish_fold(trainer, folder, network, run.inflated)

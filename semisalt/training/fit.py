@@ -8,7 +8,7 @@ and everything else that matters is in the checkpoint.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import NoReturn, cast
 
@@ -23,7 +23,7 @@ from semisalt.config import Config, OptimiserConfig
 from semisalt.data.batches import Batch, batches
 from semisalt.data.plans import Plan
 from semisalt.data.tiles import TileSet
-from semisalt.errors import UserError
+from semisalt.errors import NotFiniteError
 from semisalt.inference.predict import Predictor, quantise
 from semisalt.methods import Method, Progress
 from semisalt.metrics import precision
@@ -105,11 +105,13 @@ class Trainer:
         module: nn.Module = self.ema.module if self.ema else self.method.predictor()
         return module
 
-    def fit(self, log: TrainingLog) -> None:
+    def fit(self, log: TrainingLog, watch: Callable[[int, float], None] | None = None) -> None:
         """Train to the end, from where `load` left off.
 
+        `watch` is told of each validated epoch (from 0) and its score, once that is safe in the checkpoint.
+
         Raises:
-            UserError: a loss was not finite; the step, the tiles and the last good checkpoint are named.
+            NotFiniteError: a loss was not finite; the step, the tiles and the last good checkpoint are named.
             SystemExit: 143, after SIGTERM; the state is saved.
         """
         log.rewind(self.position.epoch)
@@ -117,7 +119,9 @@ class Trainer:
         stream = self.stream(self.config.data.workers)
         with on_sigterm() as stop:
             while not self.position.done:
-                self._epoch(stream, stop, log)
+                record = self._epoch(stream, stop, log)
+                if watch and "score" in record:
+                    watch(int(record["epoch"]), record["score"])
 
     def stream(
         self, workers: int, plan: Plan | None = None, epoch: int | None = None, epochs: int | None = None
@@ -164,7 +168,7 @@ class Trainer:
         """Mean precision at 0.5 over the validation tiles; every process predicts its share and knows the result.
 
         Raises:
-            UserError: the network predicts NaN, which is no score.
+            NotFiniteError: the network predicts NaN, which is no score.
         """
         if self.accelerator.num_processes > 1:
             # Without SyncBatchNorm every process has statistics of its own tiles; those of rank 0 are the run's.
@@ -193,7 +197,7 @@ class Trainer:
         """Write the checkpoint (rank 0 only), then remove the snapshots that it no longer lists.
 
         Raises:
-            UserError: a weight is not finite; the checkpoint before it stays.
+            NotFiniteError: a weight is not finite; the checkpoint before it stays.
         """
         if not self.accelerator.is_main_process:
             return
@@ -231,7 +235,8 @@ class Trainer:
         if state["device_rng"]:
             torch.cuda.set_rng_state_all(state["device_rng"])
 
-    def _epoch(self, stream: Iterator[Batch], stop: StopRequest, log: TrainingLog) -> None:
+    def _epoch(self, stream: Iterator[Batch], stop: StopRequest, log: TrainingLog) -> dict[str, float | int]:
+        """Train and close one epoch; returns its record."""
         position = self.position
         begin, saved, before = time.monotonic(), time.monotonic(), position.seconds
         for network in self.method.networks:
@@ -256,6 +261,7 @@ class Trainer:
         if self._agree(stop.asked, True):
             self._leave(log)
         self.save()
+        return record
 
     def _leave(self, log: TrainingLog) -> NoReturn:
         self.save()
@@ -300,10 +306,10 @@ class Trainer:
             where = f"step {bad.step} (epoch {self.position.epoch}; tiles {ids})"
             raise self._not_finite(f"the loss of {where} is") from None
 
-    def _not_finite(self, what: str) -> UserError:
+    def _not_finite(self, what: str) -> NotFiniteError:
         checkpoint = self.folder.checkpoint
         kept = f"last good checkpoint: {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
-        return UserError(f"{what} not finite; {kept}; a lower schedule.peak or optimiser.clip_norm may help")
+        return NotFiniteError(f"{what} not finite; {kept}; a lower schedule.peak or optimiser.clip_norm may help")
 
     def _agree(self, asked: bool, looking: bool) -> bool:
         """Whether to stop. Several processes leave at the same step, or the others would wait for ever."""

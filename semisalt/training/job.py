@@ -16,7 +16,7 @@ from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
 from semisalt.methods.build import build_method
 from semisalt.run import RunDirectory, collect_provenance
-from semisalt.training.crossval import Division, LessonOf, divide, train_folds
+from semisalt.training.crossval import Division, LessonOf, Watch, divide, train_folds
 from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
 from semisalt.training.source import check_start, start_weights
@@ -31,6 +31,7 @@ def run_training(
     resume: bool,
     announce: Callable[[str], None],
     start: RunDirectory | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train by the configured method in the run directory `path`; returns the content of results.json.
 
@@ -42,6 +43,7 @@ def run_training(
         resume: go on with a run that was begun.
         announce: told what was chosen, a line at a time.
         start: a finished run whose weights each fold begins with; None: pretrained or random ones.
+        watch: told of each validated epoch.
 
     Raises:
         UserError: a method that needs unlabelled tiles has none; see also check_start, RunDirectory.create and .resume,
@@ -61,7 +63,7 @@ def run_training(
             if start:
                 check_start(start, survey, planned, wanted)
             run = _begin(path, survey, planned, start, accelerator, announce)
-        train_folds(run, survey, wanted, build_method, accelerator, lessons(survey, run.config, run.start))
+        train_folds(run, survey, wanted, build_method, accelerator, lessons(survey, run.config, run.start), watch)
         return evaluate(run, survey.labelled) if accelerator.is_main_process else {}
 
 

@@ -26,7 +26,7 @@ def check_division(run: RunDirectory, survey: Survey, config: Config, folds: Seq
             f"{run.path}: fold {', '.join(map(str, missing))} not finished; go on with it by --resume, or choose other "
             "--folds"
         )
-    keys = ("seed", "data.folds", "data.groups", "data.label_fraction")
+    keys = ("seed", "data.folds", "data.groups", "data.holdout", "data.label_fraction")
     changed = [line for line in differences(config, run.config) if line.partition(":")[0] in keys]
     if changed:
         raise UserError(f"{run.path} cannot be {role}, it divided the tiles differently:\n  " + "\n  ".join(changed))

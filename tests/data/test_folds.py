@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from semisalt.data.folds import grouped_folds, keep_labels, sample_indices, stratified_folds
+from semisalt.data.folds import grouped_folds, held_out, keep_labels, sample_indices, stratified_folds
 
 
 def survey(count: int, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -152,3 +152,35 @@ def test_tiles_without_company_are_dealt_as_without_groups_but_for_ties() -> Non
 def test_fewer_groups_than_folds_are_refused() -> None:
     with pytest.raises(ValueError, match="1 groups of tiles cannot fill 2 folds"):
         grouped_folds(np.zeros(4), None, np.zeros(4, np.int64), 2, 0)
+
+
+@given(st.integers(20, 400), st.floats(0.01, 0.9), st.integers(0, 99), st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_the_holdout_is_a_share_of_every_kind_of_tile(count: int, share: float, seed: int, deep: bool) -> None:
+    coverage, depths = survey(count, seed)
+    out = held_out(coverage, depths if deep else None, None, share, seed)
+    assert out.sum() == min(count, max(2, int(np.floor(share * count + 0.5))))
+    empty = coverage == 0
+    assert out[empty].sum() == pytest.approx(share * empty.sum(), abs=2.5)
+    np.testing.assert_array_equal(out, held_out(coverage, depths if deep else None, None, share, seed))
+    more = held_out(coverage, depths if deep else None, None, min(0.95, 1.3 * share), seed)
+    assert more[out].all()  # nested
+
+
+@given(st.integers(0, 99), st.floats(0.05, 0.5))
+@settings(deadline=None, max_examples=30)
+def test_groups_are_held_out_as_a_whole(seed: int, share: float) -> None:
+    coverage, depths = survey(300, seed)
+    groups = np.random.default_rng(seed).integers(0, 60, 300)
+    out = held_out(coverage, depths, groups, share, seed)
+    for group in np.unique(groups):
+        assert len(np.unique(out[groups == group])) == 1
+    assert out.mean() == pytest.approx(1 / max(2, round(1 / share)), abs=0.05)
+
+
+def test_no_holdout_and_impossible_ones() -> None:
+    coverage, depths = survey(50)
+    assert not held_out(coverage, depths, None, 0, 1).any()
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="kept out must be"):
+            held_out(coverage, depths, None, share, 1)

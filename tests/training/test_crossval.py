@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from semisalt.metrics import precision
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training import crossval
 from semisalt.training.crossval import divide, train_folds
+from semisalt.training.log import read_metrics
 from semisalt.training.snapshots import average_weights
 from tests.tiny import tiny_config, tiny_run, tiny_survey
 
@@ -65,6 +67,56 @@ def test_label_fraction_shortens_training_and_never_validation(survey: Survey) -
         everything = {*bare.ids, *short.train(fold).ids, *short.validation(fold).ids}
         assert len(bare) + len(short.train(fold)) + len(short.validation(fold)) == len(everything) == 59
     assert len(whole.unlabelled(0)) == 0
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.4])
+def test_the_holdout_is_in_no_fold(survey: Survey, fraction: float) -> None:
+    config = tiny_config(data={"holdout": 0.2, "label_fraction": fraction})
+    division, whole = divide(survey, config), divide(survey, tiny_config())
+    kept_out = set(division.holdout.ids)
+    assert len(kept_out) == round(0.2 * 59)
+    assert division.holdout.masks is not None
+    assert kept_out | set(division.tiles.ids) == set(whole.tiles.ids)
+    met: set[str] = set()
+    for fold in (0, 1):
+        met |= set(division.validation(fold).ids) | set(division.train(fold).ids)
+        met |= set(division.without_labels(fold, survey.unlabelled).ids)
+    assert not met & kept_out
+    bare = survey.unlabelled.subset(~survey.unlabelled.blank)
+    assert met == set(division.tiles.ids) | set(bare.ids)
+    # The label fraction has no say in it, and without a holdout nothing is kept out.
+    assert kept_out == set(divide(survey, tiny_config(data={"holdout": 0.2})).holdout.ids)
+    assert not len(whole.holdout)
+
+
+def test_a_mosaic_is_held_out_as_a_whole(survey: Survey) -> None:
+    groups = np.arange(60) // 4
+    config = tiny_config(data={"holdout": 0.2, "groups": "mosaic"})
+    division = divide(replace(survey, groups=groups), config)
+    group_of = dict(zip(survey.labelled.ids, groups.tolist(), strict=True))
+    assert not {group_of[name] for name in division.holdout.ids} & {group_of[name] for name in division.tiles.ids}
+
+
+def test_whoever_watches_is_told_of_each_validated_epoch_and_may_end_it(tmp_path: Path, survey: Survey) -> None:
+    config = tiny_config(training={"epochs": 4, "validate_every": 2})
+    run = tiny_run(tmp_path / "run", config, survey)
+    told: list[tuple[int, int, float]] = []
+
+    def watch(fold: int, epoch: int, score: float) -> None:
+        told.append((fold, epoch, score))
+        if fold == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_folds(run, survey, [0, 1], build_method, Accelerator(cpu=True), watch=watch)
+    records = [record for fold in (0, 1) for record in read_metrics(run.fold(fold).metrics)]
+    assert [(fold, epoch) for fold, epoch, _ in told] == [(0, 1), (0, 3), (1, 1)]
+    assert [score for *_, score in told] == [record["score"] for record in records if "score" in record]
+    # What was told is safe: the fold goes on behind it.
+    assert run.fold(1).checkpoint.exists()
+    told.clear()
+    train_folds(run, survey, [0, 1], build_method, Accelerator(cpu=True), watch=lambda *epoch: told.append(epoch))
+    assert [(fold, epoch) for fold, epoch, _ in told] == [(1, 3)]
 
 
 def test_too_few_tiles_are_refused() -> None:

@@ -1,0 +1,141 @@
+"""semisalt study …: search the configuration, and look at what was found."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semisalt.cli.options import DataOption, RunOption, console, device
+from semisalt.errors import UserError
+
+if TYPE_CHECKING:
+    from semisalt.studies.directory import StudyDirectory
+
+app = typer.Typer(help="Search the configuration (Optuna), and look at what was found.", no_args_is_help=True)
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A name under runs/, or a study's path.")]
+
+
+@app.command("run")
+def study_run(
+    source: Annotated[Path, typer.Argument(metavar="YAML", help="A study; or the directory of one that goes on.")],
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="How many in all; without it as the YAML says.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
+    storage: Annotated[
+        str | None, typer.Option("--storage", help="postgresql+psycopg://…, for workers on several machines.")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", help="Stop after so long, for example 90s, 30m or 2h; it can go on.")
+    ] = None,
+    data: DataOption = None,
+    run: RunOption = None,
+    finished: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="The run whose predictions a threshold study searches.")
+    ] = None,
+) -> None:
+    """Run a study, or go on with it, until so many trials are finished; then judge the best on the holdout.
+
+    Example: [bold]semisalt study run configs/study.yaml --trials 50 --workers 2 --data data/tgs[/bold]
+    """
+    from semisalt.report.trials import best_table, holdout_table, report_trial
+    from semisalt.studies.best import best_trial, write_best
+    from semisalt.studies.command import prepare, run_study
+
+    limit = seconds(timeout)
+    directory, wanted = prepare(
+        source, name=run, data=data, finished=finished, storage=storage, device=device(), announce=console.print
+    )
+    result = run_study(directory, trials or wanted, workers, limit, device(), console.print, report_trial)
+    study = directory.open_study()
+    if result is None and not study.best_trials:
+        console.print(f"no trial is finished yet; go on with: semisalt study run {directory.path}")
+        return
+    best = best_trial(study, directory.path)
+    console.print(best_table(best))
+    if result is not None:
+        console.print(holdout_table(result))
+    console.print(f"recipe: {write_best(directory, best)}\nlook at it: semisalt study report {directory.path}")
+
+
+@app.command("status")
+def study_status(study: StudyArgument) -> None:
+    """Print how far a study is: trials by state, the best so far, who runs and when he was last heard of.
+
+    Example: [bold]semisalt study status study[/bold]
+    """
+    from semisalt.report.trials import status_table
+    from semisalt.studies.storage import silence_of
+
+    directory = _open(study)
+    console.print(status_table(directory.open_study(), silence_of(directory)))
+
+
+@app.command("best")
+def study_best(study: StudyArgument) -> None:
+    """Print the best trial, and write its recipe to STUDY/best.yaml, which any command takes by --config.
+
+    Example: [bold]semisalt study best study[/bold]
+    """
+    from semisalt.report.trials import best_table, holdout_table
+    from semisalt.studies.best import best_trial, write_best
+
+    directory = _open(study)
+    best = best_trial(directory.open_study(), directory.path)
+    console.print(best_table(best))
+    result = directory.holdout_result()
+    if result is not None and result["best_trial"] == best.number:
+        console.print(holdout_table(result))
+    console.print(f"recipe: {write_best(directory, best)}")
+
+
+@app.command("report")
+def study_report(study: StudyArgument) -> None:
+    """Write one page with the study's history, what mattered, and what it is worth. A live study is not disturbed.
+
+    Example: [bold]semisalt study report study[/bold]
+    """
+    from semisalt.report.study import write_report
+
+    directory = _open(study)
+    console.print(f"page: {write_report(directory, directory.open_study())}")
+
+
+@app.command("board")
+def study_board(
+    study: StudyArgument,
+    port: Annotated[int, typer.Option("--port", help="Of the web server.")] = 8080,
+) -> None:
+    """Start optuna-dashboard on the study (needs semisalt[dashboard]).
+
+    Example: [bold]semisalt study board study[/bold]
+    """
+    import os
+    import sys
+
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    if not program.exists():
+        raise UserError("optuna-dashboard is missing: pip install 'semisalt[dashboard]'")
+    url = _open(study).url
+    sys.stdout.flush()
+    os.execv(program, [str(program), url, "--port", str(port)])  # noqa: S606  # this process becomes the board
+
+
+def seconds(text: str | None) -> float | None:
+    """'90s', '30m', '2h' as seconds. Raises UserError for anything else."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.replace(".", "", 1).isdigit():
+        raise UserError(f"--timeout {text}: expected a number and s, m or h, for example 2h")
+    return float(number) * units[unit]
+
+
+def _open(name: str) -> "StudyDirectory":
+    from semisalt.studies.directory import StudyDirectory
+
+    given = Path(name)
+    inside = Path("runs") / name
+    return StudyDirectory.open(inside if (inside / "study.yaml").exists() else given)

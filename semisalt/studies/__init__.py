@@ -1,0 +1,1 @@
+"""Studies: searches over the configuration."""

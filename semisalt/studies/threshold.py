@@ -1,0 +1,231 @@
+"""Studies of level threshold: how a finished run's voters are heard, and at which operating point. Nothing is trained.
+
+They take seconds, in one process on all cores; every trial is stored as soon as it is scored.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from accelerate import PartialState
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, Trial
+
+from semisalt.data.folds import held_out
+from semisalt.data.tiles import TileSet
+from semisalt.errors import UserError
+from semisalt.files import write_json
+from semisalt.inference.evaluate import load_oof, usable_tiles
+from semisalt.inference.outputs import own_survey
+from semisalt.inference.threshold import Operating
+from semisalt.metrics import bootstrap, paired_bootstrap
+from semisalt.run import RunDirectory
+from semisalt.studies.best import best_trial
+from semisalt.studies.choosing import sampler_of
+from semisalt.studies.directory import StudyDirectory
+from semisalt.studies.request import StudyRequest
+from semisalt.studies.search import open_desk
+from semisalt.studies.space import Space, suggest
+from semisalt.studies.storage import locked
+from semisalt.studies.views import FoldViews, predicted_views, stored_views
+from semisalt.studies.votes import Votes, Voting
+
+Announce = Callable[[str], None]
+
+# Each key that may be searched, its kind, and the least and greatest value.
+KEYS: dict[str, tuple[str, float, float]] = {
+    "threshold": ("float", 0.01, 0.99),
+    "min_salt": ("int", 0, 10_000),
+    "min_hole": ("int", 0, 10_000),
+    "snapshots.keep": ("int", 1, 1_000),
+    "snapshots.decay": ("float", 0.01, 1),
+    "inference.flip": ("categorical", 0, 1),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a study of level threshold searches: out-of-fold tiles, who may choose on them, and who judges.
+
+    Attributes:
+        run, tiles: the run and its out-of-fold tiles, N.
+        search: [N], tiles that the search may use.
+        holdout: [N], tiles that it never sees.
+    """
+
+    run: RunDirectory
+    tiles: TileSet
+    search: NDArray[np.bool_]
+    holdout: NDArray[np.bool_]
+
+
+def material_of(run: RunDirectory, labelled: TileSet, share: float, seed: int) -> Material:
+    """Part a run's out-of-fold tiles: a share for the last judgement, the rest (as far as its labels may be used) to
+    search on.
+
+    Raises UserError while no fold is finished.
+    """
+    _, tiles, _ = load_oof(run, labelled)
+    out = held_out(tiles.coverage, tiles.depths, None, share, seed)
+    return Material(run, tiles, ~out & usable_tiles(run, tiles), out)
+
+
+def check_threshold_space(source: str, space: Space) -> None:
+    """Refuse keys and values that make no sense without training. Raises UserError, naming file and key."""
+    if "threshold" not in space:
+        raise UserError(f"{source}: space: the key 'threshold' is missing")
+    for key, parameter in space.items():
+        where = f"{source}: space: {key}"
+        if key not in KEYS:
+            raise UserError(f"{where}: not to be had without training; known: {', '.join(KEYS)}")
+        kind, least, most = KEYS[key]
+        if parameter.kind != kind:
+            raise UserError(f"{where}: of kind {kind}, not {parameter.kind}")
+        if kind == "categorical" and not all(isinstance(choice, bool) for choice in parameter.choices or ()):
+            raise UserError(f"{where}: its choices are true and false")
+        low, high = parameter.low, parameter.high
+        if kind != "categorical" and low is not None and high is not None and not least <= low <= high <= most:
+            raise UserError(f"{where}: from {low} to {high} leaves {least:g} to {most:g}")
+
+
+def search_threshold(
+    directory: StudyDirectory, total: int, timeout: float | None, announce: Announce
+) -> dict[str, Any] | None:
+    """Search until `total` trials are stored, then judge the best; None where the time was up before that."""
+    request = directory.request
+    run = RunDirectory.open(Path(str(request.run)))
+    survey = own_survey(run, Path(request.data["path"]))
+    material = material_of(run, survey.labelled, request.holdout, request.seed)
+    views = views_of(request.space, run, survey.labelled, announce)
+    _check_keep(request.space, views)
+    stored = open_desk(directory)
+    stored.study.set_user_attr("trials", total)
+    with locked(directory):
+        reached = _search(request, stored.study, total, timeout, material, views, announce)
+    return _judge(directory, directory.open_study(), material, views) if reached else None
+
+
+def views_of(space: Space, run: RunDirectory, labelled: TileSet, announce: Announce) -> list[FoldViews]:
+    """The predictions that a space needs: those that the run has, or each voter's, made now where they are missing."""
+    snapshots = any(key.startswith("snapshots.") for key in space)
+    flip = space.get("inference.flip")
+    if not snapshots and flip is None:
+        return stored_views(run, labelled)
+    own = run.config.inference.flip
+    flips = {bool(choice) for choice in flip.choices or ()} if flip else set()
+    device = PartialState().device
+    return predicted_views(run, labelled, device, announce, snapshots=snapshots, flips=tuple(sorted(flips | {own})))
+
+
+def fingerprint_of(run: RunDirectory) -> str:
+    """What a run's predictions depend on: its finished folds' out-of-fold probabilities, SHA-256 (hex)."""
+    digest = sha256()
+    for fold in run.finished_folds():
+        digest.update(run.fold(fold).probabilities.read_bytes())
+    return digest.hexdigest()
+
+
+def _search(
+    request: StudyRequest,
+    stored: optuna.Study,
+    total: int,
+    timeout: float | None,
+    material: Material,
+    views: list[FoldViews],
+    announce: Announce,
+) -> bool:
+    """Trials in memory, each stored at once: a commit a trial instead of a dozen. Whether all were made."""
+    memory = optuna.create_study(direction="maximize")
+    memory.add_trials(stored.get_trials(deepcopy=False))
+    if len(memory.get_trials(deepcopy=False)) >= total:
+        return True
+    votes = votes_of(request.space, material, views, material.search)
+    began, before = time.monotonic(), len(memory.get_trials(deepcopy=False))
+    for number in range(before, total):
+        if timeout is not None and time.monotonic() - began > timeout:
+            return False
+        memory.sampler = sampler_of(request, number)
+        trial = memory.ask()
+        stored.add_trial(memory.tell(trial, _score(trial, request, material.run, votes)))
+    spent = time.monotonic() - began
+    announce(
+        f"{total - before} trials on {votes.count} tiles in {spent:.1f} s, {(total - before) / spent:.0f} a second"
+    )
+    return True
+
+
+def votes_of(space: Space, material: Material, views: list[FoldViews], chosen: NDArray[np.bool_]) -> Votes:
+    """The scorer of chosen tiles [N] for a space; 0.5 can be asked for, too."""
+    assert material.tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
+    ends = [float(end) for end in (space["threshold"].low, space["threshold"].high) if end is not None]
+    return Votes(views, material.tiles.masks, chosen, (min(0.5, *ends), max(0.5, *ends)))
+
+
+def point_of(params: dict[str, Any], run: RunDirectory) -> tuple[Voting, Operating]:
+    """What a trial's values say; where one is not searched the run's own voting holds, and nothing is dropped."""
+    snapshots = run.config.snapshots
+    voting = Voting(
+        int(params.get("snapshots.keep", snapshots.keep)),
+        float(params.get("snapshots.decay", snapshots.decay)),
+        bool(params.get("inference.flip", run.config.inference.flip)),
+    )
+    sizes = (int(params.get(name, 0)) for name in ("min_salt", "min_hole"))
+    return voting, Operating(round(float(params["threshold"]), 6), *sizes)
+
+
+def _score(trial: Trial, request: StudyRequest, run: RunDirectory, votes: Votes) -> float:
+    voting, operating = point_of(suggest(trial, request.space, {}), run)
+    scores = votes.scores(voting, operating)
+    # The bootstrap of the best is made at the end; for each trial it would cost more than the trial.
+    value, margin = float(scores.mean()), 1.96 * float(scores.std()) / len(scores) ** 0.5
+    trial.set_user_attr("score", {"value": value, "low": value - margin, "high": value + margin})
+    trial.set_user_attr("operating", asdict(operating))
+    return value
+
+
+def _judge(
+    directory: StudyDirectory, study: optuna.study.Study, material: Material, views: list[FoldViews]
+) -> dict[str, Any] | None:
+    """The best point against the run as it is at 0.5, on tiles that the search never saw; writes holdout.json."""
+    if not material.holdout.any():
+        return None
+    request, best = directory.request, best_trial(study, directory.path)
+    votes = votes_of(request.space, material, views, material.holdout)
+    own = point_of({"threshold": 0.5}, material.run)
+    default = votes.scores(*own)
+    chosen = votes.scores(*point_of(best.params, material.run))
+    plain = votes.scores(point_of(best.params, material.run)[0], Operating(0.5))
+    result = {
+        "best_trial": best.number,
+        "search_score": _search_score(request, best, material, views),
+        "tiles": votes.count,
+        "default": asdict(bootstrap(default)),
+        "best": asdict(bootstrap(chosen)),
+        "difference": asdict(paired_bootstrap(chosen, default)),
+        "at_half": {
+            "default": asdict(bootstrap(default)),
+            "best": asdict(bootstrap(plain)),
+            "difference": asdict(paired_bootstrap(plain, default)),
+        },
+    }
+    write_json(directory.path / "holdout.json", result)
+    return result
+
+
+def _search_score(
+    request: StudyRequest, best: FrozenTrial, material: Material, views: list[FoldViews]
+) -> dict[str, float]:
+    votes = votes_of(request.space, material, views, material.search)
+    return asdict(bootstrap(votes.scores(*point_of(best.params, material.run))))
+
+
+def _check_keep(space: Space, views: list[FoldViews]) -> None:
+    keep = space.get("snapshots.keep")
+    fewest = min(view.voters for view in views)
+    if keep is not None and keep.high is not None and keep.high > fewest:
+        raise UserError(f"space: snapshots.keep: up to {keep.high}, but a fold of the run has {fewest} snapshots")

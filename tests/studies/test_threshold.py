@@ -1,0 +1,170 @@
+"""Studies of level threshold: on a finished run's tiles, without training."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from semisalt.config import load_config
+from semisalt.data.read import load_survey
+from semisalt.data.tiles import Survey
+from semisalt.errors import UserError
+from semisalt.inference.evaluate import load_oof
+from semisalt.inference.threshold import apply
+from semisalt.metrics import precision
+from semisalt.run import RunDirectory, read_json
+from semisalt.studies.begin import begin_threshold
+from semisalt.studies.best import best_trial, write_best
+from semisalt.studies.command import run_study
+from semisalt.studies.directory import StudyDirectory
+from semisalt.studies.request import StudyFile
+from semisalt.studies.space import Parameter
+from semisalt.studies.threshold import check_threshold_space, material_of, point_of, views_of
+from semisalt.training.fit import Trainer
+from semisalt.training.job import run_training
+from tests.studies.made import quiet, survey_path, trials_of
+from tests.tiny import tiny_config
+
+CPU = torch.device("cpu")
+SPACE: dict[str, Any] = {
+    "threshold": {"kind": "float", "low": 0.3, "high": 0.7},
+    "min_salt": {"kind": "int", "low": 0, "high": 40},
+    "min_hole": {"kind": "int", "low": 0, "high": 40},
+    "snapshots.keep": {"kind": "int", "low": 1, "high": 2},
+    "snapshots.decay": {"kind": "float", "low": 0.5, "high": 1},
+    "inference.flip": {"kind": "categorical", "choices": [True, False]},
+}
+PLAIN = {key: value for key, value in SPACE.items() if "." not in key}
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Survey:
+    return load_survey(survey_path(tmp_path_factory.mktemp("tiles")))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, survey: Survey) -> RunDirectory:
+    """Both folds of the tiny recipe, three quarters of the labels."""
+    path = tmp_path_factory.mktemp("threshold") / "run"
+    config = tiny_config(channels={"depth": "auto"}, data={"label_fraction": 0.75}, training={"epochs": 2, "batch": 5})
+    run_training(path, survey, config, folds=None, resume=False, announce=quiet)
+    return RunDirectory.open(path)
+
+
+def begun(path: Path, run: RunDirectory, space: dict[str, Any], **keys: Any) -> StudyDirectory:
+    file = StudyFile.model_validate({"level": "threshold", "space": space, "holdout": 0.3, **keys})
+    return begin_threshold(path, Path("study.yaml"), file, run, None)
+
+
+def searched(directory: StudyDirectory, total: int) -> dict[str, Any]:
+    result = run_study(directory, total, 1, None, CPU, quiet, quiet)  # type: ignore[arg-type]  # nothing is reported
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("space", [PLAIN, SPACE], ids=["plain", "snapshots and mirroring"])
+def test_a_study_searches_predictions_and_is_judged_on_others(
+    tmp_path: Path, run: RunDirectory, survey: Survey, monkeypatch: pytest.MonkeyPatch, space: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(Trainer, "fit", None)  # nothing is trained
+    directory = begun(tmp_path / "study", run, space)
+    result = searched(directory, 25)
+    trials = trials_of(directory)
+    assert len(trials) == 25
+    material = material_of(run, survey.labelled, 0.3, 0)
+    assert not (material.search & material.holdout).any()
+    assert result["tiles"] == material.holdout.sum() == directory.request.data["holdout_tiles"]
+    # Labels that the run did not have are not searched on either.
+    assert material.search.sum() < (~material.holdout).sum()
+    best = best_trial(directory.open_study(), directory.path)
+    assert result["best_trial"] == best.number
+    assert result["search_score"]["value"] == pytest.approx(best.values[0])
+    assert best.values[0] == max(trial.values[0] for trial in trials)
+    if space is PLAIN:
+        # The score by whole maps, on the tiles that may be searched.
+        probabilities, tiles, _ = load_oof(run, survey.labelled)
+        assert tiles.masks is not None
+        for trial in trials[:5]:
+            _, operating = point_of(trial.params, run)
+            scores = precision(apply(probabilities, operating), tiles.masks)
+            assert trial.values[0] == pytest.approx(scores[material.search].mean(), abs=1e-12)
+        scores = precision(probabilities > 127, tiles.masks)[material.holdout]
+        assert result["default"]["value"] == pytest.approx(scores.mean())
+    # Going on: the same trials stay, more come, and the same seed gives the same ones.
+    searched(directory, 30)
+    again = begun(tmp_path / "again", run, space)
+    searched(again, 30)
+    one, two = trials_of(directory), trials_of(again)
+    assert [trial.params for trial in one] == [trial.params for trial in two]
+    assert [trial.values for trial in one[:25]] == [trial.values for trial in trials]
+    assert read_json(directory.path / "holdout.json")["tiles"] == result["tiles"]
+
+
+def test_the_best_point_is_a_recipe(tmp_path: Path, run: RunDirectory) -> None:
+    directory = begun(tmp_path / "study", run, SPACE)
+    searched(directory, 12)
+    best = best_trial(directory.open_study(), directory.path)
+    config = load_config(write_best(directory, best))
+    assert config.inference.thresholds == (pytest.approx(best.params["threshold"], abs=1e-6),)
+    assert config.inference.min_salts == (best.params["min_salt"],)
+    assert config.inference.flip is best.params["inference.flip"]
+    assert config.snapshots.keep == best.params["snapshots.keep"]
+    assert config.snapshots.combine == "predictions"
+    assert config.model == run.config.model
+
+
+def test_views_are_predicted_once(run: RunDirectory, survey: Survey) -> None:
+    space = {key: Parameter.model_validate(value) for key, value in SPACE.items()}
+    told: list[str] = []
+    first = views_of(space, run, survey.labelled, told.append)
+    before = len(told)
+    second = views_of(space, run, survey.labelled, told.append)
+    assert len(told) == before
+    for one, two in zip(first, second, strict=True):
+        assert one.maps.keys() == two.maps.keys() == {(flip, voter) for flip in (False, True) for voter in (0, 1)}
+        assert all(np.array_equal(one.maps[key], two.maps[key]) for key in one.maps)
+    # The newest snapshot's mirrored words are what the run's own votes are made of.
+    votes = [view.maps for view in first]
+    weights = np.array([0.8, 1.0]) / 1.8
+    probabilities, _, _ = load_oof(run, survey.labelled)
+    mean = np.concatenate([np.rint(weights[0] * maps[True, 0] + weights[1] * maps[True, 1]) for maps in votes])
+    assert np.array_equal(mean, probabilities)
+
+
+def test_other_weights_are_another_study(tmp_path: Path, run: RunDirectory) -> None:
+    directory = begun(tmp_path / "study", run, PLAIN)
+    file = run.fold(0).probabilities
+    kept = file.read_bytes()
+    try:
+        np.save(file, 255 - np.load(file))
+        with pytest.raises(UserError, match="data: weights: "):
+            begun(directory.path, run, PLAIN)
+    finally:
+        file.write_bytes(kept)
+    with pytest.raises(UserError, match="space: min_hole: "):
+        begun(directory.path, run, {**PLAIN, "min_hole": {"kind": "int", "low": 0, "high": 4}})
+    assert begun(directory.path, run, PLAIN) == directory
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"min_salt": SPACE["min_salt"]}, "'threshold' is missing"),
+        ({**PLAIN, "loss.switch_epoch": SPACE["min_salt"]}, "not to be had without training"),
+        ({**PLAIN, "min_hole": SPACE["threshold"]}, "of kind int, not float"),
+        ({"threshold": {"kind": "float", "low": 0, "high": 1}}, "leaves 0.01 to 0.99"),
+        ({**PLAIN, "inference.flip": {"kind": "categorical", "choices": [1, 0]}}, "true and false"),
+    ],
+    ids=str,
+)
+def test_a_space_is_checked(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_threshold_space("study.yaml", {key: Parameter.model_validate(value) for key, value in space.items()})
+
+
+def test_more_snapshots_than_there_are_are_refused(tmp_path: Path, run: RunDirectory) -> None:
+    many = {**SPACE, "snapshots.keep": {"kind": "int", "low": 1, "high": 3}}
+    with pytest.raises(UserError, match=r"snapshots\.keep: up to 3, but a fold of the run has 2 snapshots"):
+        searched(begun(tmp_path / "study", run, many), 3)
