@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SALT_CONNECTIVITY = 8
-HOLE_CONNECTIVITY = 4  # the dual of 8: two corners of salt that touch part the background between them
-
-CHUNK = 128  # tiles labelled at once: their labels stay in the processor's cache
-
-
-@dataclass(frozen=True, eq=False)
-class Components:
-    """The connected components of a stack of masks. Component 0 is whatever lies outside the masks."""
-
-    labels: NDArray[Any]  # [N, H, W], the component of each pixel
-    tile: NDArray[np.int64]  # [K], the tile a component lies in
-    area: NDArray[np.int64]  # [K], in pixels; 0 for component 0
-    runs: NDArray[np.int64]  # [R, 2], where a horizontal run of pixels starts and ends in the padded stack
-    run_component: NDArray[Any]  # [R]
+CHUNK = 128  # tiles looked at in one call: a call for each costs several times as much, and this many fit the cache
 
 
 def remove_small(masks: NDArray[Any], min_salt: int, min_hole: int) -> NDArray[np.uint8]:
@@ -42,46 +28,77 @@ def remove_small(masks: NDArray[Any], min_salt: int, min_hole: int) -> NDArray[n
     result: NDArray[np.uint8] = (masks != 0).astype(np.uint8)
     for start in range(0, len(result), CHUNK):
         chunk = result[start : start + CHUNK]
-        _drop_small(chunk, min_salt, SALT_CONNECTIVITY)
-        salty = chunk.any(axis=(1, 2))
-        background = 1 - chunk[salty]
-        _drop_small(background, min_hole, HOLE_CONNECTIVITY)
-        chunk[salty] = 1 - background
+        if min_salt > 1:
+            _drop_islands(chunk, min_salt)
+        if min_hole > 1:
+            _fill_holes(chunk, min_hole)
     return result
 
 
-def find_components(masks: NDArray[np.uint8], connectivity: int) -> Components:
-    """Label the components of all tiles of `masks` `[N, H, W]` (0 or 1) in one call.
+def _drop_islands(masks: NDArray[np.uint8], smallest: int) -> None:
+    """Set islands under `smallest` pixels to 0, in place."""
+    count, height, width = masks.shape
+    sheet = np.zeros((count, height + 1, width), np.uint8)  # a row of background keeps tiles apart
+    sheet[:, 1:] = masks
+    if _paint(sheet.reshape(-1, width), smallest, 0):
+        masks[...] = sheet[:, 1:]
 
-    A call for each tile would cost several times as much. Areas are summed over horizontal runs, of which
-    there are some hundred times fewer than pixels.
+
+def _fill_holes(masks: NDArray[np.uint8], smallest: int) -> None:
+    """Set background under `smallest` pixels to 1, in place."""
+    count, height, width = masks.shape
+    # A frame of salt around each tile: what touches the border is a hole as well.
+    sheet = np.ones((count * (height + 1) + 1, width + 2), np.uint8)
+    tiles = sheet[1:].reshape(count, height + 1, width + 2)[:, :height, 1:-1]
+    tiles[...] = masks
+    if _paint(sheet, smallest, 1, spared=height * width):
+        masks[...] = tiles
+
+
+def _paint(sheet: NDArray[np.uint8], smallest: int, value: int, spared: int = -1) -> bool:
+    """Give components of the other value under `smallest` pixels this one, in place; whether there were any.
+
+    Contours are a few hundred points where labels are ten thousand pixels. Components of exactly `spared` pixels stay.
     """
-    if len(masks) == 0:  # OpenCV 5.0 does not refuse an empty image, it crashes the process
-        raise ValueError("components need at least one tile")
-    sheet = lay_out(masks)
-    count, labels = cv2.connectedComponents(sheet.reshape(-1, sheet.shape[2]), connectivity=connectivity)
-    flat = sheet.ravel()
-    runs = (np.flatnonzero(flat[1:] != flat[:-1]) + 1).reshape(-1, 2)
-    run_component = labels.ravel()[runs[:, 0]]
-    tile = np.zeros(count, np.int64)
-    tile[run_component] = runs[:, 0] // sheet[0].size
-    area = np.bincount(run_component, weights=runs[:, 1] - runs[:, 0], minlength=count).astype(np.int64)
-    return Components(labels.reshape(sheet.shape)[:, :-1, 1:], tile, area, runs, run_component)
+    contours, hierarchy = cv2.findContours(sheet, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
+        return False
+    parents = hierarchy[0][:, 3]
+    area, is_hole = contour_areas(contours, parents)
+    small = np.flatnonzero((is_hole == bool(value)) & (area < smallest) & (area != spared))
+    for component in small:
+        # Its own outline and those of what lies within, which stays: filled even-odd, outlines included. A hole's
+        # outlines run over salt.
+        inner = np.flatnonzero(parents == component)
+        cv2.drawContours(sheet, [contours[index] for index in (component, *inner)], -1, value, cv2.FILLED)
+    return len(small) > 0
 
 
-def lay_out(masks: NDArray[Any]) -> NDArray[np.uint8]:
-    """Masks `[N, H, W]` with a column of zeros before and a row of zeros below each: `[N, H + 1, W + 1]`.
+def contour_areas(
+    contours: Sequence[NDArray[np.int32]], parents: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The pixels of each component that has one of OpenCV's contours as its outline, and whether it is a hole, [K].
 
-    Read as one sheet of N · (H + 1) rows, no two tiles touch, nor do a row's end and the next row's start.
+    By Pick's theorem an outline of B steps from pixel to pixel around an area A (both between the pixels' centres)
+    holds A + B/2 + 1 pixels, its own included; a hole's outline runs over the salt around it, and leaves A - B/2 + 1.
+    What lies one level deeper in the tree is no part of the component.
+
+    Args:
+        contours: of RETR_TREE, [n, 1, 2] each, corners (x, y) of outlines that go straight or diagonally.
+        parents: [K], the contour around each; -1 for none.
     """
-    return np.pad(masks, ((0, 0), (0, 1), (1, 0))).astype(np.uint8, copy=False)
-
-
-def _drop_small(masks: NDArray[np.uint8], smallest: int, connectivity: int) -> None:
-    """Set the components under `smallest` pixels to 0, in place."""
-    if smallest <= 1 or len(masks) == 0:
-        return
-    components = find_components(masks, connectivity)
-    kept = components.area >= smallest
-    changed = np.unique(components.tile[1:][~kept[1:]])
-    masks[changed] = kept[components.labels[changed]]
+    corners = np.concatenate(contours)[:, 0].astype(np.int64)
+    lengths = np.array([len(contour) for contour in contours])
+    end = lengths.cumsum()
+    first = end - lengths
+    following = np.arange(1, len(corners) + 1)
+    following[end - 1] = first
+    (x, y), (next_x, next_y) = corners.T, corners[following].T
+    twice_area = np.add.reduceat(x * next_y - next_x * y, first)
+    steps = np.add.reduceat(np.maximum(abs(next_x - x), abs(next_y - y)), first)
+    is_hole = twice_area > 0  # OpenCV goes around holes the other way; an outline that holds nothing is an island's
+    held = np.where(is_hole, twice_area - steps, steps - twice_area) // 2 + 1
+    area = held.copy()
+    inner = parents >= 0
+    np.subtract.at(area, parents[inner], held[inner])
+    return area, is_hole

@@ -14,15 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semisalt.inference.postprocess import (
-    CHUNK,
+from semisalt.inference.components import (
     HOLE_CONNECTIVITY,
     SALT_CONNECTIVITY,
     Components,
     find_components,
     lay_out,
-    remove_small,
 )
+from semisalt.inference.postprocess import CHUNK, remove_small
 from semisalt.metrics import N_LEVELS, Masks, levels_passed
 
 THRESHOLDS = tuple(round(0.2 + 0.02 * step, 2) for step in range(31))  # .20 … .80

@@ -1,5 +1,6 @@
 """Small components, against scipy.ndimage on one tile at a time."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from semisalt.inference.postprocess import CHUNK, find_components, remove_small
+from semisalt.inference.components import find_components
+from semisalt.inference.postprocess import CHUNK, contour_areas, remove_small
 
 EIGHT = np.ones((3, 3))
 FOUR = ndimage.generate_binary_structure(2, 1)
@@ -70,6 +72,29 @@ def test_sizes_of_zero_and_one_change_nothing(masks):
 def test_each_half_moves_one_way(masks, size):
     assert not (remove_small(masks, size, 0) > masks).any()
     assert not (remove_small(masks, 0, size) < masks).any()
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 1)))
+@settings(max_examples=300, deadline=None)
+def test_contours_know_the_areas_of_islands_and_holes(mask):
+    if not mask.any():
+        return
+    contours, hierarchy = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    area, is_hole = contour_areas(contours, hierarchy[0][:, 3])
+    assert sorted(area[~is_hole].tolist()) == sorted(areas(mask, EIGHT))
+    labels, count = ndimage.label(np.pad(1 - mask, 1, constant_values=1), FOUR)  # 1 is what lies around the tile
+    assert sorted(area[is_hole].tolist()) == sorted(int((labels == k).sum()) for k in range(2, count + 1))
+
+
+@pytest.mark.parametrize("depth", [3, 4, 5, 6])
+def test_rings_within_rings(depth):
+    # The innermost pixel is salt or hole by turns; each ring is 8 wider, so that only it is small.
+    size = 4 * depth + 1
+    y, x = np.mgrid[:size, :size]
+    ring = (np.maximum(abs(y - size // 2), abs(x - size // 2)) + 1) // 2
+    mask = ((ring + depth) % 2).astype(np.uint8)[None]
+    np.testing.assert_array_equal(remove_small(mask, 2, 2), np.stack([slow_remove(mask[0], 2, 2)]))
+    assert (remove_small(mask, 2, 2) != mask).sum() == 1
 
 
 def test_large_bodies_in_other_tiles_are_untouched_across_chunks():
