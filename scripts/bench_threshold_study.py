@@ -2,8 +2,9 @@
 """Trials a second of a study of level threshold: 4,000 tiles of 101×101, by default three voters, plain and mirrored.
 
 The maps are made up, and like those of a real fold (the CPU recipe's first, on all TGS labels, three snapshots, plain
-and mirrored; in brackets) in what a trial's time depends on: .22 of the tiles empty whatever is asked for (.28), .10 of
-all pixels open (.10), islands under 200 px on .13 of the tiles with salt (.10), holes under 100 px on .09 (.09).
+and mirrored; in brackets) in what a trial's time depends on: .26 of the tiles empty whatever is asked for (.28), .10 of
+all pixels open (.10), .67 of the tiles with salt at 0.5 (.59), 1.35 outlines on each of these (1.09), islands under
+200 px on .15 of them (.10), holes under 100 px on .11 (.09).
 A trial is all of it: the sampler's choice, the scores, the lines in the database.
 """
 
@@ -11,18 +12,24 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import expit
 
+from semisalt.inference.evaluate import load_oof
+from semisalt.inference.outputs import own_survey
 from semisalt.inference.threshold import Operating
-from semisalt.studies.choosing import sampler_of
-from semisalt.studies.request import StudyRequest
-from semisalt.studies.space import suggest
-from semisalt.studies.views import FoldViews
+from semisalt.run import RunDirectory
+from semisalt.studies.ahead import search_ahead
+from semisalt.studies.directory import StudyDirectory
+from semisalt.studies.request import StudyRequest, write_request
+from semisalt.studies.storage import open_storage
+from semisalt.studies.views import FoldViews, predicted_views
 from semisalt.studies.votes import Votes, Voting
 
 SPACE = {
@@ -35,6 +42,9 @@ SPACE = {
 }
 
 
+Maps = dict[tuple[bool, int], NDArray[np.uint8]]
+
+
 def smooth(generator: np.random.Generator, shape: tuple[int, int, int], width: float) -> NDArray[np.float32]:
     """Noise of unit variance that varies over `width` pixels."""
     noise: NDArray[np.float32] = ndimage.gaussian_filter(
@@ -43,23 +53,46 @@ def smooth(generator: np.random.Generator, shape: tuple[int, int, int], width: f
     return noise / noise.std()
 
 
+def made_up(tiles: int, voters: int) -> tuple[Maps, NDArray[np.uint8]]:
+    """Maps by (mirrored, voter) and the truth."""
+    generator = np.random.default_rng(0)
+    shape = (tiles, 101, 101)
+    level = generator.normal(-0.42, 1.2, (tiles, 1, 1))  # of each tile: most are nearly empty or nearly full
+    logits = 10 * (smooth(generator, shape, 20) + 2 * level)
+    maps = {
+        (flip, voter): (255 * expit(logits + 1.8 * smooth(generator, shape, 5))).astype(np.uint8)
+        for flip in (False, True)
+        for voter in range(voters)
+    }
+    return maps, (logits > 0).astype(np.uint8)
+
+
+def repeated(run: RunDirectory, tiles: int, voters: int) -> tuple[Maps, NDArray[np.uint8]]:
+    """A run's out-of-fold tiles over and over, heard by each fold's newest snapshots."""
+    survey = own_survey(run, None)
+    views = predicted_views(run, survey.labelled, torch.device("cpu"), print, snapshots=True, flips=(False, True))
+    _, own, _ = load_oof(run, survey.labelled)
+    at = np.arange(tiles) % len(own)
+    maps = {
+        (flip, voter): np.concatenate([view.maps[flip, view.voters - voters + voter] for view in views])[at]
+        for flip in (False, True)
+        for voter in range(voters)
+    }
+    return maps, own.masks[at]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--from", dest="run", type=Path, help="a run whose maps are repeated instead")
     parser.add_argument("--tiles", type=int, default=4000)
     parser.add_argument("--voters", type=int, default=3)
     parser.add_argument("--trials", type=int, default=300)
     asked = parser.parse_args()
-    generator = np.random.default_rng(0)
-    shape = (asked.tiles, 101, 101)
-    shapes = smooth(generator, shape, 20)
-    level = generator.normal(-0.25, 1.2, (asked.tiles, 1, 1))  # of each tile: most are nearly empty or nearly full
-    logits = 10 * (shapes + 2 * level)
-    truth = (logits > 0).astype(np.uint8)
-    maps = {
-        (flip, voter): (255 * expit(logits + 1.6 * smooth(generator, shape, 5))).astype(np.uint8)
-        for flip in (False, True)
-        for voter in range(asked.voters)
-    }
+    maps, truth = (
+        repeated(RunDirectory.open(asked.run), asked.tiles, asked.voters)
+        if asked.run
+        else made_up(asked.tiles, asked.voters)
+    )
     space = {**SPACE, "snapshots.keep": {"kind": "int", "low": 1, "high": asked.voters}}
     request = StudyRequest.model_validate(
         {"name": "bench", "level": "threshold", "space": space, "recipe": {}, "data": {}, "sampler": {"startup": 40}}
@@ -68,17 +101,18 @@ def main() -> None:
     votes = Votes([FoldViews(slice(0, asked.tiles), maps, None)], truth, np.ones(asked.tiles, bool), (0.25, 0.75))
     print(f"{asked.tiles} tiles, {asked.voters} voters, made ready in {time.monotonic() - began:.1f} s")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def score(chosen: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+        voting = Voting(chosen["snapshots.keep"], chosen["snapshots.decay"], chosen["inference.flip"])
+        operating = Operating(chosen["threshold"], chosen["min_salt"], chosen["min_hole"])
+        return float(votes.scores(voting, operating).mean()), {}
+
     with tempfile.TemporaryDirectory() as folder:
-        stored = optuna.create_study(storage=f"sqlite:///{Path(folder) / 'study.db'}", direction="maximize")
-        memory = optuna.create_study(direction="maximize")
+        directory = StudyDirectory(Path(folder))
+        write_request(directory.path / "study.yaml", request)
+        stored = optuna.create_study(storage=open_storage(directory), direction="maximize")
         began, used = time.monotonic(), time.process_time()
-        for number in range(asked.trials):
-            memory.sampler = sampler_of(request, number)
-            trial = memory.ask()
-            chosen = suggest(trial, request.space, {})
-            voting = Voting(chosen["snapshots.keep"], chosen["snapshots.decay"], chosen["inference.flip"])
-            operating = Operating(chosen["threshold"], chosen["min_salt"], chosen["min_hole"])
-            stored.add_trial(memory.tell(trial, float(votes.scores(voting, operating).mean())))
+        search_ahead(request, stored, asked.trials, None, score)
         wall, used = time.monotonic() - began, time.process_time() - used
     print(f"{asked.trials} trials: {asked.trials / wall:.1f} a second; {asked.trials / used:.1f} a second of processor")
 

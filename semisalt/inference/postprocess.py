@@ -25,59 +25,91 @@ def remove_small(masks: NDArray[Any], min_salt: int, min_hole: int) -> NDArray[n
     """
     if masks.ndim != 3 or min(min_salt, min_hole) < 0:
         raise ValueError(f"need masks [N, H, W] and sizes of 0 or more; got {masks.shape}, {min_salt} and {min_hole}")
-    result: NDArray[np.uint8] = (masks != 0).astype(np.uint8)
-    for start in range(0, len(result), CHUNK):
-        chunk = result[start : start + CHUNK]
-        if min_salt > 1:
-            _drop_islands(chunk, min_salt)
-        if min_hole > 1:
-            _fill_holes(chunk, min_hole)
+    count, height, width = masks.shape
+    result = np.empty(masks.shape, np.uint8)
+    for start in range(0, count, CHUNK):
+        chunk = masks[start : start + CHUNK]
+        sheet = np.zeros((len(chunk), height + 1, width + 2), np.uint8)  # background keeps tiles apart
+        tiles = sheet[:, 1:, 1:-1]
+        np.not_equal(chunk, 0, out=tiles, casting="unsafe")
+        left = _clean(sheet, min_salt, min_hole)
+        result[start : start + CHUNK] = tiles
+        if left.any():
+            result[start : start + CHUNK][left] = _fill_holes(tiles[left], min_hole)
     return result
 
 
-def _drop_islands(masks: NDArray[np.uint8], smallest: int) -> None:
-    """Set islands under `smallest` pixels to 0, in place."""
-    count, height, width = masks.shape
-    sheet = np.zeros((count, height + 1, width), np.uint8)  # a row of background keeps tiles apart
-    sheet[:, 1:] = masks
-    if _paint(sheet.reshape(-1, width), smallest, 0):
-        masks[...] = sheet[:, 1:]
+def _clean(sheet: NDArray[np.uint8], min_salt: int, min_hole: int) -> NDArray[np.bool_]:
+    """Drop small islands, and fill small holes where one look at the outlines tells them all, in place.
 
-
-def _fill_holes(masks: NDArray[np.uint8], smallest: int) -> None:
-    """Set background under `smallest` pixels to 1, in place."""
-    count, height, width = masks.shape
-    # A frame of salt around each tile: what touches the border is a hole as well.
-    sheet = np.ones((count * (height + 1) + 1, width + 2), np.uint8)
-    tiles = sheet[1:].reshape(count, height + 1, width + 2)[:, :height, 1:-1]
-    tiles[...] = masks
-    if _paint(sheet, smallest, 1, spared=height * width):
-        masks[...] = tiles
-
-
-def _paint(sheet: NDArray[np.uint8], smallest: int, value: int, spared: int = -1) -> bool:
-    """Give components of the other value under `smallest` pixels this one, in place; whether there were any.
-
-    Contours are a few hundred points where labels are ten thousand pixels. Components of exactly `spared` pixels stay.
+    `sheet` `[n, H + 1, W + 2]`: tiles with a row of background above and a column on either side of each. Returns
+    the tiles that may have small holes yet, `[n]`: those where background was joined by a dropped island, or is parted
+    by the tile's border.
     """
-    contours, hierarchy = cv2.findContours(sheet, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    count, height, width = sheet.shape[0], sheet.shape[1] - 1, sheet.shape[2] - 2
+    left = np.zeros(count, np.bool_)
+    flat = sheet.reshape(-1, width + 2)
+    contours, hierarchy = cv2.findContours(flat, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
-        return False
+        return left
     parents = hierarchy[0][:, 3]
-    area, is_hole = contour_areas(contours, parents)
-    small = np.flatnonzero((is_hole == bool(value)) & (area < smallest) & (area != spared))
-    for component in small:
-        # Its own outline and those of what lies within, which stays: filled even-odd, outlines included. A hole's
-        # outlines run over salt.
+    area, held, is_hole = contour_areas(contours, parents)
+    tile = np.array([contour[0, 0, 1] for contour in contours]) // (height + 1)
+    small = ~is_hole & (area < min_salt)
+    if min_hole > 1:
+        outermost = parents < 0
+        outside = height * width - np.bincount(tile[outermost], weights=held[outermost], minlength=count)
+        left = (outside > 0) & ((outside < min_hole) | _parted(sheet[:, 1:, 1:-1]))
+        left[tile[small]] = True
+        _paint(flat, contours, parents, is_hole & (area < min_hole) & ~left[tile], 1)
+    _paint(flat, contours, parents, small, 0)
+    return left
+
+
+def _parted(tiles: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether the background along a tile's border is in several pieces, `[n]`."""
+    border = np.concatenate([tiles[:, 0], tiles[:, 1:, -1], tiles[:, -1, -2::-1], tiles[:, -2:0:-1, 0]], axis=1)
+    parted: NDArray[np.bool_] = np.count_nonzero(border != np.roll(border, 1, axis=1), axis=1) > 2
+    return parted
+
+
+def _fill_holes(tiles: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
+    """The tiles `[n, H, W]` with background under `smallest` pixels filled."""
+    count, height, width = tiles.shape
+    # A frame of salt around each: what touches the border is a hole as well.
+    sheet = np.ones((count * (height + 1) + 1, width + 2), np.uint8)
+    inside = sheet[1:].reshape(count, height + 1, width + 2)[:, :height, 1:-1]
+    inside[...] = tiles
+    contours, hierarchy = cv2.findContours(sheet, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    parents = hierarchy[0][:, 3]
+    area, _, is_hole = contour_areas(contours, parents)
+    # A hole as large as a tile is a tile without salt.
+    _paint(sheet, contours, parents, is_hole & (area < smallest) & (area < height * width), 1)
+    return inside
+
+
+def _paint(
+    sheet: NDArray[np.uint8],
+    contours: Sequence[NDArray[Any]],
+    parents: NDArray[Any],
+    which: NDArray[np.bool_],
+    value: int,
+) -> None:
+    """Give the components chosen by `which` `[K]` another value, in place.
+
+    A component's own outline and those of what lies within, which stays, are filled even-odd, outlines included; a
+    hole's outlines run over salt.
+    """
+    for component in np.flatnonzero(which):
         inner = np.flatnonzero(parents == component)
         cv2.drawContours(sheet, [contours[index] for index in (component, *inner)], -1, value, cv2.FILLED)
-    return len(small) > 0
 
 
 def contour_areas(
-    contours: Sequence[NDArray[np.int32]], parents: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The pixels of each component that has one of OpenCV's contours as its outline, and whether it is a hole, [K].
+    contours: Sequence[NDArray[Any]], parents: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Of each component that has one of OpenCV's contours as its outline: its pixels, and those with all that it
+    encloses; and whether it is a hole, [K] each.
 
     By Pick's theorem an outline of B steps from pixel to pixel around an area A (both between the pixels' centres)
     holds A + B/2 + 1 pixels, its own included; a hole's outline runs over the salt around it, and leaves A - B/2 + 1.
@@ -101,4 +133,4 @@ def contour_areas(
     area = held.copy()
     inner = parents >= 0
     np.subtract.at(area, parents[inner], held[inner])
-    return area, is_hole
+    return area, held, is_hole

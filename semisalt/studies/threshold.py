@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 from accelerate import PartialState
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial
 
 from semisalt.data.folds import held_out
 from semisalt.data.tiles import TileSet
@@ -25,12 +25,12 @@ from semisalt.inference.outputs import own_survey
 from semisalt.inference.threshold import Operating
 from semisalt.metrics import bootstrap, paired_bootstrap
 from semisalt.run import RunDirectory
+from semisalt.studies.ahead import search_ahead
 from semisalt.studies.best import best_trial
-from semisalt.studies.choosing import sampler_of
 from semisalt.studies.directory import StudyDirectory
 from semisalt.studies.request import StudyRequest
 from semisalt.studies.search import open_desk
-from semisalt.studies.space import Space, suggest
+from semisalt.studies.space import Space
 from semisalt.studies.storage import locked
 from semisalt.studies.views import FoldViews, predicted_views, stored_views
 from semisalt.studies.votes import Votes, Voting
@@ -139,24 +139,25 @@ def _search(
     views: list[FoldViews],
     announce: Announce,
 ) -> bool:
-    """Trials in memory, each stored at once: a commit a trial instead of a dozen. Whether all were made."""
-    memory = optuna.create_study(direction="maximize")
-    memory.add_trials(stored.get_trials(deepcopy=False))
-    if len(memory.get_trials(deepcopy=False)) >= total:
+    """Make the trials that are missing; whether all were made."""
+    before = len(stored.get_trials(deepcopy=False))
+    if before >= total:
         return True
     votes = votes_of(request.space, material, views, material.search)
-    began, before = time.monotonic(), len(memory.get_trials(deepcopy=False))
-    for number in range(before, total):
-        if timeout is not None and time.monotonic() - began > timeout:
-            return False
-        memory.sampler = sampler_of(request, number)
-        trial = memory.ask()
-        stored.add_trial(memory.tell(trial, _score(trial, request, material.run, votes)))
-    spent = time.monotonic() - began
-    announce(
-        f"{total - before} trials on {votes.count} tiles in {spent:.1f} s, {(total - before) / spent:.0f} a second"
-    )
-    return True
+
+    def score(params: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+        voting, operating = point_of(params, material.run)
+        scores = votes.scores(voting, operating)
+        # The bootstrap of the best is made at the end; for each trial it would cost more than the trial.
+        value, margin = float(scores.mean()), 1.96 * float(scores.std()) / len(scores) ** 0.5
+        interval = {"value": value, "low": value - margin, "high": value + margin}
+        return value, {"score": interval, "operating": asdict(operating)}
+
+    began = time.monotonic()
+    reached = search_ahead(request, stored, total, timeout, score)
+    made, spent = len(stored.get_trials(deepcopy=False)) - before, time.monotonic() - began
+    announce(f"{made} trials on {votes.count} tiles in {spent:.1f} s, {made / spent:.0f} a second")
+    return reached
 
 
 def votes_of(space: Space, material: Material, views: list[FoldViews], chosen: NDArray[np.bool_]) -> Votes:
@@ -176,16 +177,6 @@ def point_of(params: dict[str, Any], run: RunDirectory) -> tuple[Voting, Operati
     )
     sizes = (int(params.get(name, 0)) for name in ("min_salt", "min_hole"))
     return voting, Operating(round(float(params["threshold"]), 6), *sizes)
-
-
-def _score(trial: Trial, request: StudyRequest, run: RunDirectory, votes: Votes) -> float:
-    voting, operating = point_of(suggest(trial, request.space, {}), run)
-    scores = votes.scores(voting, operating)
-    # The bootstrap of the best is made at the end; for each trial it would cost more than the trial.
-    value, margin = float(scores.mean()), 1.96 * float(scores.std()) / len(scores) ** 0.5
-    trial.set_user_attr("score", {"value": value, "low": value - margin, "high": value + margin})
-    trial.set_user_attr("operating", asdict(operating))
-    return value
 
 
 def _judge(

@@ -80,7 +80,7 @@ def test_contours_know_the_areas_of_islands_and_holes(mask):
     if not mask.any():
         return
     contours, hierarchy = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    area, is_hole = contour_areas(contours, hierarchy[0][:, 3])
+    area, _, is_hole = contour_areas(contours, hierarchy[0][:, 3])
     assert sorted(area[~is_hole].tolist()) == sorted(areas(mask, EIGHT))
     labels, count = ndimage.label(np.pad(1 - mask, 1, constant_values=1), FOUR)  # 1 is what lies around the tile
     assert sorted(area[is_hole].tolist()) == sorted(int((labels == k).sum()) for k in range(2, count + 1))
