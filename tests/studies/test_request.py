@@ -100,7 +100,7 @@ def test_every_difference_is_named(tmp_path: Path) -> None:
     assert line.startswith("sampler: ")
 
 
-@pytest.mark.parametrize("name", ["study.yaml", "study_threshold.yaml"])
+@pytest.mark.parametrize("name", ["study.yaml", "study_cpu.yaml", "study_threshold.yaml"])
 def test_the_shipped_studies_are_in_order(name: str) -> None:
     path = REPOSITORY / "configs" / name
     file = read_file(path)
