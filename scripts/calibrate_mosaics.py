@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from semisalt.data.synthetic import Entry, deal
 from semisalt.mosaics.calibrate import features, fit_logistic
 from semisalt.mosaics.candidates import Candidates, square_support
-from semisalt.mosaics.match import DIRECTIONS, ROUNDS, candidates, distinct, settle
+from semisalt.mosaics.match import ROUNDS, distinct, settle, settled
 
 Survey = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images [N, H, W]; section, row, column [N, 3], −1 for blank ones
 ROUGHNESS = ((0.0, 0.0), (4.0, 0.15), (10.0, 0.3))  # noise in grey levels, and stretch
@@ -64,14 +64,15 @@ def true_pairs(places: NDArray[np.int64], found: Candidates, step: tuple[int, in
     return np.asarray((wanted == places[found.second]).all(axis=1) & (places[found.first, 0] >= 0))
 
 
-def measured(seeds: Sequence[int], tiles: int) -> list[tuple[list[Candidates], list[NDArray[np.bool_]]]]:
+def measured(seeds: Sequence[int], tiles: int) -> list[tuple[tuple[Candidates, Candidates], list[NDArray[np.bool_]]]]:
     """Candidates and their truth, right and below, of every survey."""
     surveys = []
     for seed in seeds:
         whole = thinned(survey_of(deal(tiles, 0, seed, (101, 101))), seed)
         for noise, stretch in ROUGHNESS:
             images, places = roughened(whole[0], noise, stretch, seed), whole[1]
-            found = [candidates(images, direction, distinct(images))[1] for direction in DIRECTIONS]
+            # Corners of what the constants that stand there now take for true.
+            found = settled(images, distinct(images))[1]
             truth = [true_pairs(places, part, step) for part, step in zip(found, ((0, 1), (1, 0)), strict=True)]
             surveys.append((found, truth))
             print(f"seed {seed}, noise {noise}, stretch {stretch}: {[int(t.sum()) for t in truth]} true candidates")

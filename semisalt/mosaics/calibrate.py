@@ -12,14 +12,14 @@ from semisalt.mosaics.borders import Array
 
 RATIO_LIMIT = 60.0
 
-ALONE = (-2.6439, 0.2141, 0.2495)
-IN_A_SQUARE = (0.3436, 0.1639, 0.1988, 0.5965)
+ALONE = (-2.2654, 0.1795, 0.2211)
+IN_A_SQUARE = (1.5645, 0.1505, 0.1928, 0.5886, 0.1772)
 
 
 def features(ratio: Array, margin: Array, support: Array | None = None) -> NDArray[np.float64]:
-    """[P, 3] or [P, 4]: one, the log likelihood ratio (limited), the margin, and the support of squares."""
+    """[P, 3] or [P, 5]: one, the log likelihood ratio (limited), the margin, and the support [P, 2] of squares."""
     columns = [np.ones_like(ratio), np.clip(ratio, -RATIO_LIMIT, RATIO_LIMIT), margin]
-    return np.stack(columns if support is None else [*columns, support], axis=1).astype(np.float64)
+    return np.stack(columns if support is None else [*columns, *support.T], axis=1).astype(np.float64)
 
 
 def log_odds(values: NDArray[np.float64]) -> Array:

@@ -52,15 +52,15 @@ def _best_other(group: Ints, values: Array) -> Array:
 def square_support(right: Candidates, below: Candidates, odds: tuple[Array, Array]) -> tuple[Array, Array]:
     """How well squares of two by two tiles confirm each candidate of both directions.
 
-    Three pairs of a square put the fourth pair's tiles side by side. The support of a pair is the log odds of the
-    weakest of the three others in its best square.
+    Three pairs of a square put the fourth pair's tiles side by side. A square lies on either side of a pair; on each
+    side its support is the log odds of the weakest of the three others in its best square there.
 
     Args:
         right, below: candidates of both directions.
         odds: log odds of their pairs, [P] each.
 
     Returns:
-        The support of each, [P] each, at least `UNSUPPORTED`.
+        The support of each, [P, 2] each, from its better side and from the other one, at least `UNSUPPORTED`.
     """
     across, down = (np.flatnonzero(values > UNSUPPORTED) for values in odds)
     top, right_side = joined(right.second[across], below.first[down])  # a tile, its right neighbour, the one below that
@@ -71,11 +71,12 @@ def square_support(right: Candidates, below: Candidates, odds: tuple[Array, Arra
     one, other = joined(one_way, other_way)
     edges = [across[top[one]], down[right_side[one]], down[left_side[other]], across[bottom[other]]]
     values = np.stack([odds[at][edge] for at, edge in zip((0, 1, 1, 0), edges, strict=True)])
-    support = tuple(np.full(len(part), UNSUPPORTED, np.float32) for part in odds)
+    lengths = (len(right.first), len(below.first))
+    sides = [np.full(lengths[at], UNSUPPORTED, np.float32) for at in (0, 1, 1, 0)]
     for place, edge in enumerate(edges):
-        weakest = np.delete(values, place, axis=0).min(axis=0)
-        np.maximum.at(support[(0, 1, 1, 0)[place]], edge, weakest)
-    return support[0], support[1]
+        np.maximum.at(sides[place], edge, np.delete(values, place, axis=0).min(axis=0))
+    across_both, down_both = np.stack([sides[0], sides[3]], axis=1), np.stack([sides[1], sides[2]], axis=1)
+    return -np.sort(-across_both, axis=1), -np.sort(-down_both, axis=1)
 
 
 def joined(left: Ints, right: Ints) -> tuple[Ints, Ints]:

@@ -162,21 +162,46 @@ class Evidence:
         self, model: Continuation, rows: Ints, before: bool, reach: float, most: int
     ) -> Iterator[tuple[Ints, Ints]]:
         """Blocks of (tile, candidate) for the tiles `rows` on one side of the joint."""
+        columns, compare = self._compare(model, before)
+        if not len(columns):
+            return
+        for start in range(0, len(rows), BLOCK):
+            part = rows[start : start + BLOCK]
+            row, column = _near_best(compare(part), reach, most)
+            yield part[row], columns[column]
+
+    def comparison(self, before: bool) -> Callable[[Ints], Array]:
+        """What compares tiles, as the first (`before`) or the second of a pair, with every tile, by one common model.
+
+        A function of tiles [n] that gives [n, N]: the (Gaussian) log likelihood ratios, but for a constant a row; −inf
+        for the tile itself and for quiet borders. Raises ValueError where there are classes of tiles.
+        """
+        (model,) = self.models
+        columns, compare = self._compare(model, before)
+        count = len(self.edges.level_before)
+
+        def against_all(tiles: Ints) -> Array:
+            ratios = np.full((len(tiles), count), -np.inf, np.float32)
+            ratios[:, columns] = compare(tiles)
+            return ratios
+
+        return against_all
+
+    def _compare(self, model: Continuation, before: bool) -> tuple[Ints, Callable[[Ints], Array]]:
+        """The tiles C that may lie on the other side, and what compares tiles [n] with them: ratios [n, C]."""
         edges = self.edges
         own, others = (edges.before, edges.after) if before else (edges.after, edges.before)
         columns = np.flatnonzero(edges.usable_after if before else edges.usable_before)
-        if not len(rows) or not len(columns):
-            return
-        features, _ = model.features(own[:, rows], before)  # a row's own bias does not change its order
         other, bias = model.features(others[:, columns], not before)
-        features = np.concatenate([features, np.ones((len(rows), 1), np.float32)], axis=1)
         other = np.concatenate([other, bias[:, None]], axis=1).T
-        for start in range(0, len(rows), BLOCK):
-            part = rows[start : start + BLOCK]
-            ratios = features[start : start + BLOCK] @ other
-            ratios[part[:, None] == columns] = -np.inf
-            row, column = _near_best(ratios, reach, most)
-            yield part[row], columns[column]
+
+        def compare(tiles: Ints) -> Array:
+            features, _ = model.features(own[:, tiles], before)  # a row's own bias does not change its order
+            ratios = np.concatenate([features, np.ones((len(tiles), 1), np.float32)], axis=1) @ other
+            ratios[tiles[:, None] == columns] = -np.inf
+            return np.asarray(ratios, np.float32)
+
+        return columns, compare
 
 
 def _near_best(ratios: Array, reach: float, most: int) -> tuple[Ints, Ints]:

@@ -9,6 +9,7 @@ from scipy.special import expit
 from semisalt.mosaics.borders import SMALLEST, Array
 from semisalt.mosaics.calibrate import features, log_odds
 from semisalt.mosaics.candidates import Candidates, square_support, with_margins
+from semisalt.mosaics.corners import with_corners
 from semisalt.mosaics.evidence import Evidence, Ints, read_edges
 from semisalt.mosaics.grid import Direction, Pairs, join_pairs, no_pairs
 
@@ -17,6 +18,7 @@ MOST = 4  # candidates of a tile on one side
 SURE = 15.0  # margin of mutual pairs from which more is learned
 ACCEPTED = 0.97  # least probability of a pair
 ROUNDS = 2  # of support by squares
+CORNERS = 2  # rounds of candidates that corners add
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +63,7 @@ def find(images: NDArray[np.uint8]) -> Matches:
     usable = distinct(images)
     if usable.sum() < 2:
         return Matches(no_pairs(), None, None)
-    evidence, found = zip(*(candidates(images, direction, usable) for direction in DIRECTIONS), strict=True)
-    odds = settle(*found)
+    evidence, found, odds = settled(images, usable)
     parts = zip(evidence, found, odds, (False, True), strict=True)
     return Matches(join_pairs([accepted(*part) for part in parts]), *evidence)
 
@@ -84,23 +85,35 @@ def distinct(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def candidates(
     images: NDArray[np.uint8], direction: Direction, usable: NDArray[np.bool_]
-) -> tuple[Evidence, Candidates]:
-    """One direction's candidates, by a model that has learned from the surest of them."""
+) -> tuple[Evidence, Candidates, Evidence]:
+    """One direction's candidates, by models that have learned from the surest of them; and one model for all tiles."""
     edges = read_edges(images, direction, usable)
     nothing = np.empty(0, np.int64)
-    first_look = Evidence(edges.pooled(), nothing, nothing)
-    found = _look(first_look, 2)
+    found = _look(Evidence(edges.pooled(), nothing, nothing), 2)
     sure = found.margin > SURE
-    evidence = Evidence(edges, found.first[sure], found.second[sure])
-    found = _look(evidence, MOST)
+    found = _look(Evidence(edges, found.first[sure], found.second[sure]), MOST)
     sure = found.margin > SURE
-    evidence = Evidence(edges, found.first[sure], found.second[sure])
-    return evidence, with_margins(found.first, found.second, evidence.of(found.first, found.second))
+    first, second = found.first[sure], found.second[sure]
+    evidence, common = Evidence(edges, first, second), Evidence(edges.pooled(), first, second)
+    return evidence, with_margins(found.first, found.second, evidence.of(found.first, found.second)), common
 
 
 def _look(evidence: Evidence, most: int) -> Candidates:
     first, second = evidence.search(REACH, most)
     return with_margins(first, second, evidence.of(first, second))
+
+
+def settled(
+    images: NDArray[np.uint8], usable: NDArray[np.bool_]
+) -> tuple[tuple[Evidence, Evidence], tuple[Candidates, Candidates], tuple[Array, Array]]:
+    """Evidence, candidates and their log odds, right and below; corners of what is probable add candidates."""
+    right, below = (candidates(images, direction, usable) for direction in DIRECTIONS)
+    evidence, found, screen = (right[0], below[0]), (right[1], below[1]), (right[2], below[2])
+    odds = settle(*found)
+    for _ in range(CORNERS):
+        found = with_corners(found, (probable(found[0], odds[0]), probable(found[1], odds[1])), evidence, screen)
+        odds = settle(*found)
+    return evidence, found, odds
 
 
 def settle(right: Candidates, below: Candidates) -> tuple[Array, Array]:
@@ -115,11 +128,20 @@ def settle(right: Candidates, below: Candidates) -> tuple[Array, Array]:
     return odds[0], odds[1]
 
 
-def accepted(evidence: Evidence, found: Candidates, odds: Array, below: bool) -> Pairs:
-    """The probable pairs of which each is the likelier one of either tile."""
+def probable(found: Candidates, odds: Array) -> tuple[Ints, Ints]:
+    """First and second tiles of the probable pairs of which each is the likelier one of either tile."""
+    at = _probable(found, odds)
+    return found.first[at], found.second[at]
+
+
+def _probable(found: Candidates, odds: Array) -> Ints:
     chosen = with_margins(found.first, found.second, odds).margin > 0
-    probability = expit(odds.astype(np.float64)).astype(np.float32)
-    kept = np.flatnonzero(chosen & (probability >= ACCEPTED))
-    side = np.full(len(kept), below)
+    return np.flatnonzero(chosen & (expit(odds.astype(np.float64)) >= ACCEPTED))
+
+
+def accepted(evidence: Evidence, found: Candidates, odds: Array, below: bool) -> Pairs:
+    """The probable pairs, with their distances and probabilities."""
+    kept = _probable(found, odds)
     first, second = found.first[kept], found.second[kept]
-    return Pairs(first, second, side, evidence.distance(first, second), probability[kept])
+    probability = expit(odds[kept].astype(np.float64)).astype(np.float32)
+    return Pairs(first, second, np.full(len(kept), below), evidence.distance(first, second), probability)

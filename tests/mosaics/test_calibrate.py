@@ -2,7 +2,7 @@ import numpy as np
 from scipy.special import expit
 
 from semisalt.mosaics.calibrate import features, fit_logistic, log_odds
-from semisalt.mosaics.match import DIRECTIONS, candidates, distinct, settle
+from semisalt.mosaics.match import distinct, settled
 from tests.mosaics.surveys import synthetic
 
 
@@ -11,8 +11,8 @@ def test_probabilities_are_true_shares_on_a_survey_that_they_were_not_fitted_on(
     rng = np.random.default_rng(0)
     noisy = np.clip(images + rng.normal(0, 5, images.shape) * (images.max(axis=(1, 2), keepdims=True) > 0), 0, 255)
     images = noisy.astype(np.uint8)
-    found = [candidates(images, direction, distinct(images))[1] for direction in DIRECTIONS]
-    probability = expit(np.concatenate(settle(found[0], found[1])).astype(np.float64))
+    _, found, odds = settled(images, distinct(images))
+    probability = expit(np.concatenate(odds).astype(np.float64))
     truth = np.concatenate(
         [
             ((places[part.first] + np.array(step)) == places[part.second]).all(axis=1)
@@ -43,8 +43,8 @@ def test_a_separable_case_stays_finite() -> None:
 
 
 def test_each_clue_raises_the_odds() -> None:
-    base = log_odds(features(np.float32([5]), np.float32([5]), np.float32([0])))
-    for ratio, margin, support in ((9, 5, 0), (5, 9, 0), (5, 5, 4)):
+    base = log_odds(features(np.float32([5]), np.float32([5]), np.float32([[0, 0]])))
+    for ratio, margin, support in ((9, 5, (0, 0)), (5, 9, (0, 0)), (5, 5, (4, 0)), (5, 5, (0, 4))):
         more = log_odds(features(np.float32([ratio]), np.float32([margin]), np.float32([support])))
         assert more > base
     assert log_odds(features(np.float32([9]), np.float32([5]))) > log_odds(features(np.float32([5]), np.float32([5])))
