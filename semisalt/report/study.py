@@ -52,7 +52,7 @@ def write_report(directory: StudyDirectory, study: Study) -> Path:
     ]
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_TEMPLATE.read_text(encoding="utf-8"))
     text = page.render(
-        title=f"Study {directory.request.name}",
+        title=f"Study: {directory.request.name}",
         headline=_headline(study, shown[0], best),
         facts=facts(directory, study),
         sections=[_drawn(section) for section in sections],

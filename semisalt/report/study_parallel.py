@@ -14,7 +14,7 @@ from semisalt.report.study_trials import Objective, completed, described, label,
 
 _LABEL = {
     "showarrow": False, "xanchor": "left", "align": "left", "xshift": 5, "font": {"size": 11},
-    "bgcolor": "rgba(255,255,255,.75)",
+    "bgcolor": "rgba(255,255,255,.9)",
 }  # fmt: skip
 _NOT_SET = -0.13  # height of 'not set' on an axis that runs from 0 to 1
 
