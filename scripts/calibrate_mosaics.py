@@ -89,7 +89,7 @@ def main() -> None:
     if options.seeds:
         surveys = measured(options.seeds, options.tiles)
         truth = np.concatenate([part for _, parts in surveys for part in parts])
-        values = [[features(part.ratio, part.margin) for part in found] for found, _ in surveys]
+        values = [[features(part) for part in found] for found, _ in surveys]
         weights = fit_logistic(np.concatenate([part for parts in values for part in parts]), truth)
         print("ALONE =", tuple(np.round(weights, 4).tolist()))
         for _ in range(ROUNDS):
@@ -97,7 +97,7 @@ def main() -> None:
             values = []
             for (found, _), given in zip(surveys, odds, strict=True):
                 support = square_support(found[0], found[1], (given[0], given[1]))
-                values.append([features(p.ratio, p.margin, s) for p, s in zip(found, support, strict=True)])
+                values.append([features(p, s) for p, s in zip(found, support, strict=True)])
             weights = fit_logistic(np.concatenate([part for parts in values for part in parts]), truth)
         print("IN_A_SQUARE =", tuple(np.round(weights, 4).tolist()))
     held_out = measured(options.held_out, options.tiles)

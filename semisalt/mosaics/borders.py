@@ -72,6 +72,13 @@ class Continuation:
         )
         return one, other, self.correlation[used]
 
+    @property
+    def information(self) -> float:
+        """How much either strip tells of the other, in nats: the mean log likelihood ratio of neighbours, were all
+        as the model has it."""
+        correlation = self.correlation[self.correlation > NOTABLE].astype(np.float64)
+        return float(-0.5 * np.log1p(-(correlation**2)).sum())
+
     def mismatch(self, before: Array, after: Array) -> Array:
         """[n]: mean squared error of prediction across the joint, 1 where the model fits."""
         one, other, correlation = self.coordinates(before, after)

@@ -9,17 +9,28 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from semisalt.mosaics.borders import Array
+from semisalt.mosaics.candidates import Candidates
 
 RATIO_LIMIT = 60.0
+INFORMATION = (10.0, 110.0)  # nats; the constants are fitted within
 
-ALONE = (-2.2654, 0.1795, 0.2211)
-IN_A_SQUARE = (1.5645, 0.1505, 0.1928, 0.5886, 0.1772)
+ALONE = (0.3608, 0.1095, 0.8366, -0.7448, 0.0047, -0.1663)
+IN_A_SQUARE = (0.4468, 0.1078, 0.7133, 1.047, 0.0029, -0.1369, 0.8092, -0.4876, -0.0761, 0.2886)
 
 
-def features(ratio: Array, margin: Array, support: Array | None = None) -> NDArray[np.float64]:
-    """[P, 3] or [P, 5]: one, the log likelihood ratio (limited), the margin, and the support [P, 2] of squares."""
-    columns = [np.ones_like(ratio), np.clip(ratio, -RATIO_LIMIT, RATIO_LIMIT), margin]
-    return np.stack(columns if support is None else [*columns, *support.T], axis=1).astype(np.float64)
+def features(found: Candidates, support: Array | None = None) -> NDArray[np.float64]:
+    """[P, 6] or [P, 10]: what speaks for the candidates, and how much that counts where a joint tells much.
+
+    One, the log likelihood ratio (limited), the margin, the log of the information, and ratio and margin times that
+    log; then the support [P, 2] of squares, and that times the log. A rival that fits nearly as well means more on
+    quiet tiles, where all that adjoin fit closely, than on noisy ones.
+    """
+    clarity = np.log(np.clip(found.information, *INFORMATION))
+    ratio = np.clip(found.ratio, -RATIO_LIMIT, RATIO_LIMIT)
+    columns = [np.ones_like(ratio), ratio, found.margin, clarity, ratio * clarity, found.margin * clarity]
+    if support is not None:
+        columns += [*support.T, *(support * clarity[:, None]).T]
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
 def log_odds(values: NDArray[np.float64]) -> Array:

@@ -15,7 +15,8 @@ UNSUPPORTED = -8.0  # the support of a pair that is in no square, and the least 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Pairs of one direction that may be neighbours: [P] first and second tile, log likelihood ratio, margin.
+    """Pairs of one direction that may be neighbours: [P] first and second tile, log likelihood ratio, margin, and how
+    much a joint of such tiles can say at all (`Evidence.information`).
 
     The margin is the ratio less that of the best rival: another pair with the same first or the same second tile.
     A pair is strictly mutual, either's best, if and only if its margin is positive.
@@ -25,13 +26,18 @@ class Candidates:
     second: Ints
     ratio: Array
     margin: Array
+    information: Array
 
 
-def with_margins(first: Ints, second: Ints, ratio: Array) -> Candidates:
+def with_margins(first: Ints, second: Ints, ratio: Array, information: Array) -> Candidates:
     """Candidates of pairs with these log likelihood ratios."""
+    return Candidates(first, second, ratio, margins(first, second, ratio), information)
+
+
+def margins(first: Ints, second: Ints, ratio: Array) -> Array:
+    """[P]: each pair's value less that of its best rival."""
     rival = np.maximum(_best_other(first, ratio), _best_other(second, ratio))
-    margin = np.clip(ratio - rival, -NO_RIVAL, NO_RIVAL).astype(np.float32)
-    return Candidates(first, second, ratio, margin)
+    return np.clip(ratio - rival, -NO_RIVAL, NO_RIVAL).astype(np.float32)
 
 
 def _best_other(group: Ints, values: Array) -> Array:

@@ -70,6 +70,7 @@ class _Added:
             np.concatenate([found.first, first]),
             np.concatenate([found.second, second]),
             np.concatenate([found.ratio, evidence.of(first, second)]),
+            np.concatenate([found.information, evidence.information(first, second)]),
         )
 
 

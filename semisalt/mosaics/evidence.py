@@ -125,6 +125,12 @@ class Evidence:
         """[P]: rms error of what either strip predicts of the other, in units of what is usual for such tiles."""
         return np.asarray(np.sqrt(self._mean(first, second, Continuation.mismatch)), np.float32)
 
+    def information(self, first: Ints, second: Ints) -> Array:
+        """[P]: how much a joint of tiles of these classes tells, in nats; little where there is much noise."""
+        return self._mean(
+            first, second, lambda model, before, _: np.full(before.shape[1], model.information, np.float32)
+        )
+
     def _mean(self, first: Ints, second: Ints, measure: Callable[[Continuation, Array, Array], Array]) -> Array:
         """[P]: a measure of pairs, the mean of both tiles' classes' models."""
         total = np.zeros(len(first), np.float32)

@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from semisalt.mosaics.borders import SMALLEST, Array
 from semisalt.mosaics.calibrate import features, log_odds
-from semisalt.mosaics.candidates import Candidates, square_support, with_margins
+from semisalt.mosaics.candidates import Candidates, margins, square_support, with_margins
 from semisalt.mosaics.corners import with_corners
 from semisalt.mosaics.evidence import Evidence, Ints, read_edges
 from semisalt.mosaics.grid import Direction, Pairs, join_pairs, no_pairs
@@ -16,7 +16,7 @@ from semisalt.mosaics.grid import Direction, Pairs, join_pairs, no_pairs
 REACH = 15.0  # candidates lie this far below the best one at most
 MOST = 4  # candidates of a tile on one side
 SURE = 15.0  # margin of mutual pairs from which more is learned
-ACCEPTED = 0.97  # least probability of a pair
+ACCEPTED = 0.5  # least probability of a pair; the lowest of those tried with no more than one false pair in a thousand
 ROUNDS = 2  # of support by squares
 CORNERS = 2  # rounds of candidates that corners add
 
@@ -95,12 +95,15 @@ def candidates(
     sure = found.margin > SURE
     first, second = found.first[sure], found.second[sure]
     evidence, common = Evidence(edges, first, second), Evidence(edges.pooled(), first, second)
-    return evidence, with_margins(found.first, found.second, evidence.of(found.first, found.second)), common
+    return evidence, _weighed(evidence, found.first, found.second), common
 
 
 def _look(evidence: Evidence, most: int) -> Candidates:
-    first, second = evidence.search(REACH, most)
-    return with_margins(first, second, evidence.of(first, second))
+    return _weighed(evidence, *evidence.search(REACH, most))
+
+
+def _weighed(evidence: Evidence, first: Ints, second: Ints) -> Candidates:
+    return with_margins(first, second, evidence.of(first, second), evidence.information(first, second))
 
 
 def settled(
@@ -118,13 +121,10 @@ def settled(
 
 def settle(right: Candidates, below: Candidates) -> tuple[Array, Array]:
     """Log odds of both directions' candidates: each alone, then with the support of squares."""
-    odds = tuple(log_odds(features(part.ratio, part.margin)) for part in (right, below))
+    odds = tuple(log_odds(features(part)) for part in (right, below))
     for _ in range(ROUNDS):
         support = square_support(right, below, (odds[0], odds[1]))
-        odds = tuple(
-            log_odds(features(part.ratio, part.margin, given))
-            for part, given in zip((right, below), support, strict=True)
-        )
+        odds = tuple(log_odds(features(part, given)) for part, given in zip((right, below), support, strict=True))
     return odds[0], odds[1]
 
 
@@ -135,7 +135,7 @@ def probable(found: Candidates, odds: Array) -> tuple[Ints, Ints]:
 
 
 def _probable(found: Candidates, odds: Array) -> Ints:
-    chosen = with_margins(found.first, found.second, odds).margin > 0
+    chosen = margins(found.first, found.second, odds) > 0
     return np.flatnonzero(chosen & (expit(odds.astype(np.float64)) >= ACCEPTED))
 
 

@@ -101,3 +101,17 @@ def test_cuts_leave_a_strip_on_either_side(length: int) -> None:
     assert near
     assert all(DEPTH <= cut <= length - DEPTH for cut in [*near, *far])
     assert far == [length - cut for cut in near]
+
+
+def test_information_is_the_mean_log_likelihood_ratio_of_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((5, 20_000, 2 * DEPTH))
+    values[:, :, DEPTH:] += 1.5 * values[:, :, :DEPTH]
+    before, after = values[..., :DEPTH].astype(np.float32), values[..., DEPTH:].astype(np.float32)
+    model = fit(covariance(before, after)[0])
+    one, bias = model.features(before, before=True)
+    other, bias_after = model.features(after, before=False)
+    constant = -0.5 * np.log1p(-(model.correlation.astype(np.float64) ** 2)).sum()
+    mean = float(((one * other).sum(axis=1) + bias + bias_after).mean()) + constant
+    assert model.information == pytest.approx(mean, rel=0.02)
+    assert model.information == pytest.approx(5 * DEPTH * 0.5 * np.log(1 + 1.5**2), rel=0.02)

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from scipy.special import expit
 
 from semisalt.mosaics.calibrate import features, fit_logistic, log_odds
+from semisalt.mosaics.candidates import Candidates
 from semisalt.mosaics.match import distinct, settled
 from tests.mosaics.surveys import synthetic
 
@@ -42,9 +44,23 @@ def test_a_separable_case_stays_finite() -> None:
     assert np.isfinite(fit_logistic(values, np.array([False, True]))).all()
 
 
-def test_each_clue_raises_the_odds() -> None:
-    base = log_odds(features(np.float32([5]), np.float32([5]), np.float32([[0, 0]])))
+def made(ratio: float, margin: float, information: float) -> Candidates:
+    values = (np.array([value], np.float32) for value in (ratio, margin, information))
+    return Candidates(np.array([0]), np.array([1]), *values)
+
+
+@pytest.mark.parametrize("information", [1, 10, 25, 60, 110, 200])
+def test_each_clue_raises_the_odds(information: float) -> None:
+    base = log_odds(features(made(5, 5, information), np.float32([[0, 0]])))
     for ratio, margin, support in ((9, 5, (0, 0)), (5, 9, (0, 0)), (5, 5, (4, 0)), (5, 5, (0, 4))):
-        more = log_odds(features(np.float32([ratio]), np.float32([margin]), np.float32([support])))
-        assert more > base
-    assert log_odds(features(np.float32([9]), np.float32([5]))) > log_odds(features(np.float32([5]), np.float32([5])))
+        more = log_odds(features(made(ratio, margin, information), np.float32([support])))
+        assert more > base, (ratio, margin, support)
+    alone = log_odds(features(made(5, 5, information)))
+    assert alone < log_odds(features(made(9, 5, information)))
+    assert alone < log_odds(features(made(5, 9, information)))
+
+
+def test_a_rival_counts_for_less_on_noisy_tiles() -> None:
+    # The same ratio, and a margin of 10 nats: more of it can be chance where joints tell 90 than where they tell 25.
+    noisy, clean = (log_odds(features(made(20, 10, information))) for information in (25, 90))
+    assert noisy > clean

@@ -13,7 +13,7 @@ Found = dict[tuple[int, int], float]
 
 def made(found: Found) -> Candidates:
     first, second = (np.array([pair[at] for pair in found], np.int64) for at in (0, 1))
-    return with_margins(first, second, np.array(list(found.values()), np.float32))
+    return with_margins(first, second, np.array(list(found.values()), np.float32), np.ones(len(found), np.float32))
 
 
 @given(PAIRS)

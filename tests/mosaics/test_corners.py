@@ -30,7 +30,7 @@ def ends(pairs: list[tuple[int, int]]) -> Ends:
 
 def nothing() -> Candidates:
     empty = np.empty(0, np.int64)
-    return with_margins(empty, empty, np.empty(0, np.float32))
+    return with_margins(empty, empty, np.empty(0, np.float32), np.empty(0, np.float32))
 
 
 def couples(found: Candidates) -> set[tuple[int, int]]:
@@ -78,8 +78,10 @@ def test_complete_squares_single_pairs_and_rows_add_nothing(world) -> None:  # t
 def test_what_is_a_candidate_already_stays_one_and_stands_once(world) -> None:  # type: ignore[no-untyped-def]
     at, evidence, screen = world
     first, second = ends([(at[1, 0], at[1, 1]), (at[4, 0], at[4, 1])])
-    before = with_margins(first, second, evidence[0].of(first, second))
+    ratio, information = evidence[0].of(first, second), evidence[0].information(first, second)
+    before = with_margins(first, second, ratio, information)
     known = ends([(at[0, 0], at[0, 1])]), ends([(at[0, 0], at[1, 0])])
     found, _ = with_corners((before, nothing()), known, evidence, screen)
     assert couples(before) <= couples(found)
+    np.testing.assert_array_equal(found.information, evidence[0].information(found.first, found.second))
     assert len(couples(found)) == len(found.first) == 3
