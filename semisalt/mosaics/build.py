@@ -9,7 +9,7 @@ from semisalt.mosaics.borders import SMALLEST
 from semisalt.mosaics.grid import Mosaics, Pairs, read_mosaics, write_mosaics
 from semisalt.mosaics.match import find
 
-VERSION = 1  # goes up whenever the same tiles would be assembled into something else
+VERSION = 2  # goes up whenever the same tiles would be assembled into something else
 COMPLETE = "complete"
 
 

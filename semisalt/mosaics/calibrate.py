@@ -14,8 +14,8 @@ from semisalt.mosaics.candidates import Candidates
 RATIO_LIMIT = 60.0
 INFORMATION = (10.0, 110.0)  # nats; the constants are fitted within
 
-ALONE = (0.3608, 0.1095, 0.8366, -0.7448, 0.0047, -0.1663)
-IN_A_SQUARE = (0.4468, 0.1078, 0.7133, 1.047, 0.0029, -0.1369, 0.8092, -0.4876, -0.0761, 0.2886)
+ALONE = (0.8837, 0.0681, 0.77, -0.8842, 0.0148, -0.1498)
+IN_A_SQUARE = (0.454, 0.0748, 0.663, 0.9245, 0.0103, -0.1252, 1.0026, -0.6455, -0.1399, 0.3279)
 
 
 def features(found: Candidates, support: Array | None = None) -> NDArray[np.float64]:
