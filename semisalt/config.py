@@ -220,14 +220,27 @@ class TeacherConfig(_Section):
 
     decay: float = Field(0.99, gt=0, lt=1, description="Of the average, after a warm-up of 1 − 1/(t + 1)")
     mirrored: bool = Field(True, description="The teacher's word is the mean over a tile and its mirror image")
-    consistency: Literal["mse", "threshold"] = Field(
-        "mse", description="mse: 2(p − q)² of soft targets; threshold: BCE where the teacher is sure"
+    consistency: Literal["mse", "threshold", "tiles"] = Field(
+        "mse",
+        description="mse: 2(p − q)² of soft targets; threshold: BCE where the teacher is sure; tiles: the labelled "
+        "tiles' own loss, on whole tiles of which it says the same as of their mirror images",
     )
     confidence: float = Field(0.95, ge=0.5, lt=1, description="Least max(q, 1 − q) of a pixel that counts (threshold)")
+    agreement: float = Field(
+        0.8, ge=0, le=1, description="Least IoU of both words' masks of a tile that counts (tiles)"
+    )
     weight: float = Field(1.0, ge=0, description="Of the consistency")
     ramp: float = Field(
         0.3, ge=0, le=1, description="Share of the training over which the weight rises: exp(−5(1 − t)²)"
     )
+
+    @model_validator(mode="after")
+    def _two_words(self) -> "TeacherConfig":
+        if self.consistency == "tiles" and not self.mirrored:
+            raise ValueError(
+                "consistency: tiles compares the teacher's word on a tile and on its mirror image: set mirrored"
+            )
+        return self
 
 
 class CoTrainingConfig(_Section):

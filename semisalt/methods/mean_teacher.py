@@ -19,6 +19,9 @@ from semisalt.models.ema import Average
 class MeanTeacher:
     """L = L_sup(labelled) + w · L_cons(strong view of unlabelled, teacher's word on the weak view).
 
+    With `teacher.consistency: tiles` L_cons is L_sup itself, against the teacher's hard masks of whole tiles: of those
+    on which its words on tile and mirror image agree (IoU), with CutMix on both parts. It is weighed by their share.
+
     One pass of the student over both kinds of tile, so that they share batch statistics; one of the teacher over the
     unlabelled ones without gradients (two with `teacher.mirrored`). The teacher is what is validated and kept.
 
@@ -37,29 +40,39 @@ class MeanTeacher:
         assert batch.strong is not None  # noqa: S101  # a PairedPlan's batches have it
         config, count = self.config.teacher, len(batch.targets)
         images, depths = batch.images, batch.depths
-        word = self.word(images[count:], depths[count:] if depths is not None else None)
+        words = self.words(images[count:], depths[count:] if depths is not None else None)
+        word = words.mean(dim=0)
         health = _health(word, config.confidence)
         mixing = self.config.unlabelled
         box = boxes(len(word), self.channels.shape, mixing.cutmix, mixing.cutmix_area, word.device)
         strong, word = paste(batch.strong, box), paste(word, box)
         logits = self.channels.crop(self.networks[0](self.channels(torch.cat([images[:count], strong]), depths)))
         labelled, unlabelled = logits[:count], logits[count:]
-        supervised, parts = mix(labelled, batch.targets.to(labelled.dtype) / 255, self.config.loss.at(progress.epoch))
-        consistency = agreement(unlabelled, word, config)
+        weights = self.config.loss.at(progress.epoch)
+        supervised, parts = mix(labelled, batch.targets.to(labelled.dtype) / 255, weights)
+        if config.consistency == "tiles":
+            same = agreed(words, config.agreement)
+            taken = same & (same.flip(0) | ~box.flatten(1).any(dim=1))  # a pasted part counts as well
+            health["taken"] = taken.float().mean()
+            consistency = _on_tiles(unlabelled, word, taken, weights)
+        else:
+            consistency = agreement(unlabelled, word, config)
         weighed = config.weight * ramp(progress.share, config.ramp) * consistency
         parts["consistency"] = consistency.detach()
         health["consistency_share"] = (weighed / supervised).detach()
         return Losses(supervised + weighed, parts, health)
 
     @torch.no_grad()
-    def word(self, images: torch.Tensor, depths: torch.Tensor | None) -> torch.Tensor:
-        """The teacher's probabilities on weak views, fp32 [U, H, W]."""
+    def words(self, images: torch.Tensor, depths: torch.Tensor | None) -> torch.Tensor:
+        """The teacher's probabilities on weak views, and with `teacher.mirrored` on their mirror images, turned back.
+
+        fp32 [1 or 2, U, H, W].
+        """
         x = self.channels(images, depths)
-        word = self.channels.crop(self.average.module(x)).float().sigmoid()
+        words = [self.channels.crop(self.average.module(x)).float().sigmoid()]
         if self.config.teacher.mirrored:
-            mirrored = self.channels.crop(self.average.module(x.flip(3)).flip(2)).float().sigmoid()
-            word = (word + mirrored) / 2
-        return word
+            words.append(self.channels.crop(self.average.module(x.flip(3)).flip(2)).float().sigmoid())
+        return torch.stack(words)
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows."""
@@ -89,6 +102,27 @@ def agreement(logits: torch.Tensor, word: torch.Tensor, config: TeacherConfig) -
     if config.consistency == "mse":
         return squared_consistency(logits, word)
     return threshold_consistency(logits, word, config.confidence)
+
+
+def agreed(words: torch.Tensor, least: float) -> torch.Tensor:
+    """Tiles of which two words [2, U, H, W] say the same: the IoU of their masks is `least` or more; bool [U].
+
+    Two empty masks are the same.
+    """
+    one, other = (words > 0.5).flatten(2)
+    both, either = (one & other).sum(dim=1), (one | other).sum(dim=1)
+    same: torch.Tensor = both >= least * either
+    return same
+
+
+def _on_tiles(
+    logits: torch.Tensor, word: torch.Tensor, taken: torch.Tensor, weights: Mapping[str, float]
+) -> torch.Tensor:
+    """The supervised mix against the teacher's hard masks over the tiles that are `taken` [U], times their share."""
+    if not taken.any():
+        return logits.sum() * 0  # a gradient, of zeros
+    total, _ = mix(logits[taken], (word[taken] > 0.5).to(logits.dtype), weights)
+    return total * taken.float().mean()
 
 
 def _health(word: torch.Tensor, confidence: float) -> dict[str, torch.Tensor]:

@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
-from semisalt.config import Config
+from semisalt.config import Config, LossConfig
 from semisalt.data.batches import Batch
 from semisalt.data.channels import Channels
 from semisalt.inference.build import build_network
+from semisalt.losses.mix import mix
 from semisalt.methods import Progress
 from semisalt.methods.build import build_method
-from semisalt.methods.mean_teacher import MeanTeacher
+from semisalt.methods.mean_teacher import MeanTeacher, agreed
 from tests.methods.toys import SHAPE, Pointwise, moved_statistics, toy_batch
 from tests.tiny import tiny_config
 
@@ -89,12 +91,86 @@ def test_the_mirrored_word_is_the_mean_of_both_views() -> None:
     method = toy(mirrored=True)
     method.average.module = Left(CHANNELS, 0.9, 0.1)
     images = batch_of().images
-    word = method.word(images, None)
-    mirrored = method.word(images.flip(2), None).flip(2)
+    word = method.words(images, None).mean(dim=0)
+    mirrored = method.words(images.flip(2), None).mean(dim=0).flip(2)
     torch.testing.assert_close(word, mirrored)
     alone = toy(mirrored=False)
     alone.average.module = method.average.module
-    torch.testing.assert_close(word, (alone.word(images, None) + alone.word(images.flip(2), None).flip(2)) / 2)
+    turned = alone.words(images.flip(2), None)[0].flip(2)
+    torch.testing.assert_close(word, (alone.words(images, None)[0] + turned) / 2)
+
+
+def spoken(method: MeanTeacher, words: torch.Tensor) -> MeanTeacher:
+    """The method with a teacher that says these words [2, U, H, W]."""
+    method.words = lambda *_: words  # type: ignore[method-assign]
+    return method
+
+
+def two_words(*same: bool) -> torch.Tensor:
+    """Random words on tiles; where not `same`, the mirror image's masks are others."""
+    words = torch.rand((2, len(same), *SHAPE), generator=torch.Generator().manual_seed(3))
+    masks = words[0] > 0.5
+    words[1] = torch.where(masks ^ ~torch.tensor(same)[:, None, None], 0.8, 0.3)
+    words[0] = torch.where(masks, 0.6, 0.1)
+    return words
+
+
+def test_words_agree_by_the_iou_of_their_masks() -> None:
+    words = torch.zeros(2, 5, 4, 5)
+    words[:, 0, 0, :4] = 0.9  # alike
+    words[0, 1, 0, :4], words[1, 1, 0, :5] = 0.9, 0.6  # IoU 4/5
+    words[0, 2, 0, :3], words[1, 2, 0, :4] = 0.9, 0.6  # 3/4
+    words[0, 3, 0, 0] = 0.9  # something and nothing
+    assert agreed(words, 0.8).tolist() == [True, True, False, False, True]  # twice nothing is the same
+    assert agreed(words, 0.75).tolist() == [True, True, True, False, True]
+    assert agreed(words, 0.0).all()
+
+
+def test_a_step_on_tiles_as_calculated_in_numpy() -> None:
+    batch, words = batch_of(), two_words(True, False, True, True)
+    losses = spoken(toy(mirrored=True, consistency="tiles"), words).step(batch, HALFWAY)
+    assert batch.strong is not None
+    hard, student = words.mean(0).numpy() > 0.5, speak(batch.strong, 1.5, 0.2)
+    likely = np.where(hard, student, 1 - student)[[0, 2, 3]]
+    expected = 0.75 * np.mean(-np.log(likely))  # of the three tiles, times their share
+    assert losses.parts["consistency"].item() == pytest.approx(expected, rel=1e-4)
+    assert losses.health["taken"].item() == 0.75
+    supervised = losses.parts["bce"].item()
+    assert losses.total.item() == pytest.approx(supervised + 2 * np.exp(-5 * 0.25) * expected, rel=1e-4)
+
+
+def test_a_tile_with_a_part_of_a_refused_one_is_refused() -> None:
+    words = two_words(True, True, True, False)  # tiles 0 and 3 are each other's partners
+    for cutmix, taken in ((0.0, 0.75), (1.0, 0.5)):
+        method = spoken(toy(mirrored=True, consistency="tiles", cutmix=cutmix), words)
+        assert method.step(batch_of(), HALFWAY).health["taken"].item() == taken
+
+
+def test_where_no_tile_is_taken_the_labels_teach_alone() -> None:
+    method = spoken(toy(mirrored=True, consistency="tiles"), two_words(False, False, False, False))
+    losses = method.step(batch_of(), HALFWAY)
+    assert losses.total.item() == pytest.approx(losses.parts["bce"].item())
+    assert losses.parts["consistency"].item() == losses.health["taken"].item() == 0
+    losses.total.backward()
+
+
+def test_tiles_are_learned_with_the_labelled_tiles_own_loss() -> None:
+    """After the switch the mix is Lovász's, on the unlabelled tiles as well."""
+    weights = {"start": {"bce": 1.0}, "finish": {"lovasz_hinge": 1.0}, "switch_epoch": 1}
+    config = config_of(mirrored=True, consistency="tiles").model_copy(update={"loss": LossConfig(**weights)})
+    words, batch = two_words(True, True, True, True), batch_of()
+    method = spoken(MeanTeacher(Pointwise(CHANNELS, 1.5, 0.2), CHANNELS, config), words)
+    assert batch.strong is not None
+    logits = 1.5 * (batch.strong.float() / 255 - 0.449) / 0.226 + 0.2
+    expected, _ = mix(logits, (words.mean(0) > 0.5).float(), weights["finish"])  # type: ignore[arg-type]
+    assert method.step(batch, Progress(1, 9, 0.15)).parts["consistency"].item() == pytest.approx(
+        expected.item(), rel=1e-4
+    )
+
+
+def test_tiles_need_both_words() -> None:
+    with pytest.raises(ValidationError, match="set mirrored"):
+        config_of(mirrored=False, consistency="tiles")
 
 
 def test_the_consistency_alone_teaches_the_student_and_never_the_teacher() -> None:
