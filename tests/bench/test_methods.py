@@ -59,7 +59,7 @@ def test_the_steps_are_those_of_the_methods_on_as_many_tiles(tmp_path: Path, mon
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
     seen: dict[str, list[tuple[int, int]]] = {}
-    words, followed = [], []
+    heard, followed = [], []
 
     def plant(kind: type, name: str, seconds: float) -> None:
         real = kind.step  # type: ignore[attr-defined]
@@ -75,8 +75,8 @@ def test_the_steps_are_those_of_the_methods_on_as_many_tiles(tmp_path: Path, mon
     plant(Supervised, "supervised", 1.0)
     plant(MeanTeacher, "mean_teacher", 1.25)
     plant(CoTraining, "co_training", 5.0)
-    word, follow = MeanTeacher.word, MeanTeacher.after_step
-    monkeypatch.setattr(MeanTeacher, "word", lambda self, x, d: words.append(len(x)) or word(self, x, d))
+    words, follow = MeanTeacher.words, MeanTeacher.after_step
+    monkeypatch.setattr(MeanTeacher, "words", lambda self, x, d: heard.append(len(x)) or words(self, x, d))
     monkeypatch.setattr(MeanTeacher, "after_step", lambda self, p: followed.append(p.step) or follow(self, p))
     # An epoch of one step: the loop's batches have no end here.
     config = tiny_config(training={"batch": 4, "epochs": 1, "epoch_steps": 1}, unlabelled={"batch": 6})
@@ -86,6 +86,6 @@ def test_the_steps_are_those_of_the_methods_on_as_many_tiles(tmp_path: Path, mon
     assert costs.ratios["co_training"].median == pytest.approx(5.0)
     # Three calls beforehand and three rounds, in which each view of co-training has labelled tiles of its own.
     assert seen == {"supervised": [(10, 10)] * 6, "mean_teacher": [(10, 4)] * 6, "co_training": [(14, 8)] * 6}
-    assert words == [6] * 6
+    assert heard == [6] * 6
     assert followed == list(range(6))
     assert not list(tmp_path.iterdir())
