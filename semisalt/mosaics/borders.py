@@ -59,18 +59,18 @@ class Continuation:
         """
         used = self.correlation > LEAST
         correlation = self.correlation[used]
-        coordinates = np.matmul(spectra, (self.before if before else self.after).transpose(0, 2, 1))
-        features = coordinates.transpose(1, 0, 2)[:, used] * np.sqrt(correlation / (1 - correlation**2))
+        coordinates = _coordinates(spectra, self.before if before else self.after, used)
+        features = coordinates * np.sqrt(correlation / (1 - correlation**2))
         return np.asarray(features, np.float32), np.asarray(-0.5 * features**2 @ correlation, np.float32)
 
     def coordinates(self, before: Array, after: Array) -> tuple[Array, Array, Array]:
         """The predictable canonical coordinates of n strips on either side [n, D], and their correlations [D]."""
         used = self.correlation > NOTABLE
-        one, other = (
-            np.matmul(spectra, maps.transpose(0, 2, 1)).transpose(1, 0, 2)[:, used]
-            for spectra, maps in ((before, self.before), (after, self.after))
+        return (
+            _coordinates(before, self.before, used),
+            _coordinates(after, self.after, used),
+            self.correlation[used],
         )
-        return one, other, self.correlation[used]
 
     @property
     def information(self) -> float:
@@ -99,6 +99,13 @@ class Continuation:
         forward = log_density(((other - correlation * one) ** 2 / remaining).sum(1)) - log_density((other**2).sum(1))
         backward = log_density(((one - correlation * other) ** 2 / remaining).sum(1)) - log_density((one**2).sum(1))
         return np.asarray((forward + backward) / 2 - np.log(remaining).sum() / 2, np.float32)
+
+
+def _coordinates(spectra: Array, maps: Array, used: NDArray[np.bool_]) -> Array:
+    """[n, D]: those canonical coordinates of strips [F, n, DEPTH] that are used [F, DEPTH]."""
+    some = used.any(axis=1)  # wavenumbers; of the high ones few
+    coordinates = np.matmul(spectra[some], maps[some].transpose(0, 2, 1))
+    return np.asarray(coordinates.transpose(1, 0, 2)[:, used[some]], np.float32)
 
 
 def oriented(images: NDArray[np.uint8], direction: Direction) -> NDArray[np.uint8]:
