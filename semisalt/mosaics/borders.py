@@ -31,7 +31,7 @@ class Strips:
     """Standardised strips of N tiles, transformed along the border.
 
     Attributes:
-        spectra: [F, N, DEPTH].
+        spectra: [N, DEPTH, F], by wavenumber.
         quiet: [N], true where there is no signal to speak of.
     """
 
@@ -102,10 +102,15 @@ class Continuation:
 
 
 def _coordinates(spectra: Array, maps: Array, used: NDArray[np.bool_]) -> Array:
-    """[n, D]: those canonical coordinates of strips [F, n, DEPTH] that are used [F, DEPTH]."""
-    some = used.any(axis=1)  # wavenumbers; of the high ones few
-    coordinates = np.matmul(spectra[some], maps[some].transpose(0, 2, 1))
-    return np.asarray(coordinates.transpose(1, 0, 2)[:, used[some]], np.float32)
+    """[n, D]: those canonical coordinates of strips [n, DEPTH, F] that are used [F, DEPTH].
+
+    One dense product, in which most weights are 0, is far quicker than a small one for each wavenumber.
+    """
+    wavenumber, coordinate = np.nonzero(used)
+    weights = np.zeros((*spectra.shape[1:], len(wavenumber)), np.float32)
+    weights[:, wavenumber, np.arange(len(wavenumber))] = maps[wavenumber, coordinate].T
+    flat = (spectra.shape[1] * spectra.shape[2], len(wavenumber))
+    return np.asarray(spectra.reshape(len(spectra), flat[0]) @ weights.reshape(flat), np.float32)
 
 
 def oriented(images: NDArray[np.uint8], direction: Direction) -> NDArray[np.uint8]:
@@ -125,13 +130,13 @@ def strips(images: NDArray[np.uint8], cut: int, before: bool) -> Strips:
     values /= np.maximum(size, np.float32(QUIET))[:, None, None]
     length = images.shape[2]
     basis = dct(np.eye(length), axis=0, norm="ortho").astype(np.float32)  # [F, M]
-    spectra = np.matmul(values.reshape(-1, length), basis.T).reshape(len(images), DEPTH, length)
-    return Strips(np.ascontiguousarray(spectra.transpose(2, 0, 1)), size < QUIET)
+    spectra = values.reshape(-1, length) @ basis.T
+    return Strips(spectra.reshape(len(images), DEPTH, length), size < QUIET)
 
 
 def covariance(before: Array, after: Array) -> tuple[NDArray[np.float64], int]:
-    """Sum over n joints of the products of both strips' values, [F, 2 · DEPTH, 2 · DEPTH], and n."""
-    both = np.concatenate([before, after], axis=2)
+    """Sum over n joints of the products of both strips' values [n, DEPTH, F], [F, 2 · DEPTH, 2 · DEPTH], and n."""
+    both = np.ascontiguousarray(np.concatenate([before, after], axis=1).transpose(2, 0, 1))
     return np.matmul(both.transpose(0, 2, 1), both).astype(np.float64), both.shape[1]
 
 

@@ -24,7 +24,7 @@ class Edges:
     """The borders of N tiles at which one direction's neighbours meet.
 
     Attributes:
-        before, after: [F, N, DEPTH], the strips at the right or lower border, and at the left or upper one.
+        before, after: [N, DEPTH, F], the strips at the right or lower border, and at the left or upper one.
         usable_before, usable_after: [N], false where a border is quiet.
         level_before, level_after: [N], the class of noise near each border.
         inner: second moments of joints inside of the tiles for each class, [levels, F, 2 DEPTH, 2 DEPTH], a mean.
@@ -90,7 +90,7 @@ def _moments(turned: NDArray[np.uint8], cuts: list[int]) -> NDArray[np.float64]:
     for cut in cuts:
         before, after = strips(turned, cut, True), strips(turned, cut, False)
         loud = ~(before.quiet | after.quiet)
-        products, number = covariance(before.spectra[:, loud], after.spectra[:, loud])
+        products, number = covariance(before.spectra[loud], after.spectra[loud])
         total, joints = total + products, joints + number
     return total / max(joints, 1)
 
@@ -110,7 +110,7 @@ class Evidence:
         self.models: list[Continuation] = []
         for level in range(edges.levels):
             near = (edges.level_before[first] == level) | (edges.level_after[second] == level)
-            products, number = covariance(edges.before[:, first[near]], edges.after[:, second[near]])
+            products, number = covariance(edges.before[first[near]], edges.after[second[near]])
             self.models.append(fit((PRIOR * edges.inner[level] + products) / (PRIOR + number)))
 
     def of(self, first: Ints, second: Ints) -> Array:
@@ -139,7 +139,7 @@ class Evidence:
             asked = np.flatnonzero(weight)
             for start in range(0, len(asked), PORTION):
                 part = asked[start : start + PORTION]
-                values = measure(model, self.edges.before[:, first[part]], self.edges.after[:, second[part]])
+                values = measure(model, self.edges.before[first[part]], self.edges.after[second[part]])
                 total[part] += weight[part] * values
         return total
 
@@ -197,11 +197,11 @@ class Evidence:
         edges = self.edges
         own, others = (edges.before, edges.after) if before else (edges.after, edges.before)
         columns = np.flatnonzero(edges.usable_after if before else edges.usable_before)
-        other, bias = model.features(others[:, columns], not before)
+        other, bias = model.features(others[columns], not before)
         other = np.concatenate([other, bias[:, None]], axis=1).T
 
         def compare(tiles: Ints) -> Array:
-            features, _ = model.features(own[:, tiles], before)  # a row's own bias does not change its order
+            features, _ = model.features(own[tiles], before)  # a row's own bias does not change its order
             ratios = np.concatenate([features, np.ones((len(tiles), 1), np.float32)], axis=1) @ other
             place = np.searchsorted(columns, tiles)
             own_row = np.flatnonzero(columns[np.minimum(place, len(columns) - 1)] == tiles)
