@@ -3,9 +3,9 @@
 
     .venv/bin/python scripts/measure_mosaics.py --tiles 5000 --seeds 0 1 2
 
-A line for each seed and roughness (see calibrate_mosaics.py): precision and recall in both directions of the pairs that
-the mosaics are made of (neighbours.csv), recall of neighbours by placement, false neighbours by placement, pairs
-that assembly refused, and how many of these were false; processor time.
+A line for each seed and roughness (see calibrate_mosaics.py): precision and recall in both directions of the matched
+pairs that assembly accepted, and of all tiles that lie side by side in the mosaics (neighbours.csv); the pairs that
+assembly refused, and how many of these were false; processor time.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from semisalt.data.synthetic import deal
 from semisalt.mosaics.assemble import assemble
-from semisalt.mosaics.build import standing
+from semisalt.mosaics.build import side_by_side
 from semisalt.mosaics.grid import Pairs, Side
 from semisalt.mosaics.match import find
 
@@ -30,26 +30,29 @@ def line(images: NDArray[np.uint8], places: NDArray[np.int64]) -> str:
     matches = find(images)
     mosaics, refused = assemble(tuple(map(str, range(len(images)))), matches.pairs, matches.fit)
     spent = time.process_time() - begin
-    pairs = standing(mosaics, matches.pairs)
-    around = mosaics.neighbours()
+    beside = side_by_side(mosaics, matches)
+    matched = matched_of(beside, matches.pairs)
     at = {tuple(place) for place in places.tolist() if place[0] >= 0}
-    parts, false = [], 0
+    parts = []
     for side, step in STEPS.items():
         total = sum((s, r + step[1], c + step[2]) in at for s, r, c in at)
-        found = pairs.only(pairs.below == (side == "below"))
-        true = adjoin(places, found, step)
-        placed = np.flatnonzero(around[side] >= 0)
-        right = (places[placed] + np.array(step) == places[around[side][placed]]).all(axis=1)
-        false += int((~right).sum())
-        parts.append(
-            f"{side}: precision {true.mean():.5f} ({(~true).sum()} false), recall {true.sum() / total:.4f}, "
-            f"placed {right.sum() / total:.4f}"
-        )
+        told = []
+        for name, pairs in (("matched", matched), ("side by side", beside)):
+            true = adjoin(places, pairs.only(pairs.below == (side == "below")), step)
+            told.append(f"{name} {true.mean():.5f}, {true.sum() / total:.4f} ({(~true).sum()} false)")
+        parts.append(f"{side}: {', '.join(told)}")
     wrong = sum(
         int((~adjoin(places, refused.only(refused.below == (side == "below")), step)).sum())
         for side, step in STEPS.items()
     )
-    return f"{'; '.join(parts)}; {false} falsely placed joints, {len(refused)} refused ({wrong} false), {spent:.1f} s"
+    return f"{'; '.join(parts)}; {len(refused)} refused ({wrong} false), {spent:.1f} s"
+
+
+def matched_of(beside: Pairs, pairs: Pairs) -> Pairs:
+    """Those pairs of tiles side by side that were matched."""
+    known = set(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.below.tolist(), strict=True))
+    ends = zip(beside.first.tolist(), beside.second.tolist(), beside.below.tolist(), strict=True)
+    return beside.only(np.array([end in known for end in ends], np.bool_))
 
 
 def adjoin(places: NDArray[np.int64], pairs: Pairs, step: tuple[int, int, int]) -> NDArray[np.bool_]:

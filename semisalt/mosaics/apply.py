@@ -68,7 +68,7 @@ def correct_predictions(
         run: all its finished folds predict; the labels that it may use, and no others, are known to the rules.
         survey: what the mosaics were built from.
         mosaics: where its tiles lie.
-        pairs: the accepted pairs.
+        pairs: the tiles that lie side by side in them.
         tiles: n unlabelled tiles of the survey.
         probabilities: [n, H, W], the mean over the folds of each tile alone.
         folder: keeps each fold's windows; see `joined.predict_joined`.

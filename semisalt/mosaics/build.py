@@ -1,15 +1,17 @@
 """From a survey to its mosaics."""
 
+import numpy as np
+
 from semisalt.data.cache import user_folder
 from semisalt.data.tiles import Survey, join
 from semisalt.errors import UserError
 from semisalt.files import write_text
 from semisalt.mosaics.assemble import assemble
 from semisalt.mosaics.borders import SMALLEST
-from semisalt.mosaics.grid import Mosaics, Pairs, read_mosaics, write_mosaics
-from semisalt.mosaics.match import find
+from semisalt.mosaics.grid import STEPS, Mosaics, Pairs, join_pairs, read_mosaics, write_mosaics
+from semisalt.mosaics.match import DIRECTIONS, Matches, find
 
-VERSION = 2  # goes up whenever the same tiles would be assembled into something else
+VERSION = 3  # goes up whenever the same tiles would be assembled into something else
 COMPLETE = "complete"
 
 
@@ -17,7 +19,7 @@ def build(survey: Survey) -> tuple[Mosaics, Pairs]:
     """The mosaics of all tiles of a survey, labelled ones first, in the survey's order; masks are not looked at.
 
     Returns:
-        The mosaics, and the pairs that they are made of: all accepted ones but those that assembly refused.
+        The mosaics, and all pairs of tiles that lie side by side in them.
 
     Raises:
         UserError: the tiles are smaller than matching needs.
@@ -27,15 +29,26 @@ def build(survey: Survey) -> tuple[Mosaics, Pairs]:
         raise UserError(f"{survey.source}: tiles of {tiles.shape} pixels; matching needs {SMALLEST} a side or more")
     matches = find(tiles.images)
     mosaics, _ = assemble(tiles.ids, matches.pairs, matches.fit)
-    return mosaics, standing(mosaics, matches.pairs)
+    return mosaics, side_by_side(mosaics, matches)
 
 
-def standing(mosaics: Mosaics, pairs: Pairs) -> Pairs:
-    """The pairs whose tiles lie beside each other, as the pairs say, in the mosaics."""
+def side_by_side(mosaics: Mosaics, matches: Matches) -> Pairs:
+    """All tiles that lie side by side in the mosaics: in the tiles' order, right before below.
+
+    A matched pair has its own probability. Two tiles that adjoin by placement alone (their joint tells too little to be
+    matched, but other joints hold their pieces together) have that of the weakest matched pair of either.
+    """
+    own = {side: mosaics.joint(side, matches.pairs) for side in STEPS}
+    weakest = np.min([np.nan_to_num(values, nan=1.0) for values in own.values()], axis=0)
     around = mosaics.neighbours()
-    right = around["right"][pairs.first] == pairs.second
-    below = around["below"][pairs.first] == pairs.second
-    return pairs.only((pairs.below & below) | (~pairs.below & right))
+    parts = []
+    for side in DIRECTIONS:
+        first = np.flatnonzero(around[side] >= 0)
+        second, below = around[side][first], np.full(len(first), side == "below")
+        placed = np.minimum(weakest[first], weakest[second])
+        probability = np.where(np.isnan(own[side][first]), placed, own[side][first]).astype(np.float32)
+        parts.append(Pairs(first, second, below, matches.distance(first, second, below), probability))
+    return join_pairs(parts)
 
 
 def cached(survey: Survey) -> tuple[Mosaics, Pairs]:

@@ -30,7 +30,7 @@ class Pairs:
         first, second: [P], positions of the tiles.
         below: [P], true where the second lies below the first, false where it lies right of it.
         distance: [P], rms error of what either border predicts of the other, in units of what is usual inside of
-            such tiles.
+            such tiles; NaN where a border has no signal to speak of.
         probability: [P], that the two are neighbours, calibrated on synthetic surveys.
 
     Raises:
@@ -132,7 +132,7 @@ class Mosaics:
     def joint(self, side: Side, pairs: Pairs) -> NDArray[np.float32]:
         """[N]: the probability of the pair of a tile with its neighbour on that side.
 
-        NaN where there is no neighbour, and where two tiles adjoin by placement only, without a match of their own.
+        NaN where there is no neighbour, or no pair of it.
         """
         forward = side in ("right", "below")
         chosen = pairs.only(pairs.below == (side in ("above", "below")))

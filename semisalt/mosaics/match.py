@@ -1,5 +1,6 @@
 """Finding neighbours among tiles: candidates by their borders, then mutual choice, rivals and squares."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,15 +35,29 @@ class Matches:
 
     def fit(self, first: Ints, second: Ints, below: NDArray[np.bool_]) -> Array:
         """[P]: log likelihood ratios of any pairs of tiles; 0 where a border is quiet."""
-        ratios = np.zeros(len(first), np.float32)
+        return self._ask(Evidence.of, 0.0, first, second, below)
+
+    def distance(self, first: Ints, second: Ints, below: NDArray[np.bool_]) -> Array:
+        """[P]: distances of any pairs of tiles (see `Pairs`); NaN where a border is quiet."""
+        return self._ask(Evidence.distance, np.nan, first, second, below)
+
+    def _ask(
+        self,
+        measure: Callable[[Evidence, Ints, Ints], Array],
+        quiet: float,
+        first: Ints,
+        second: Ints,
+        below: NDArray[np.bool_],
+    ) -> Array:
+        values = np.full(len(first), quiet, np.float32)
         for evidence, which in ((self.right, ~below), (self.below, below)):
             if evidence is None:
                 continue
             edges = evidence.edges
             asked = np.flatnonzero(which)
             asked = asked[edges.usable_before[first[asked]] & edges.usable_after[second[asked]]]
-            ratios[asked] = evidence.of(first[asked], second[asked])
-        return ratios
+            values[asked] = measure(evidence, first[asked], second[asked])
+        return values
 
 
 def find(images: NDArray[np.uint8]) -> Matches:

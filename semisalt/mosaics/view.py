@@ -25,7 +25,7 @@ class View:
     Attributes:
         ids: the tiles' names.
         neighbours: index of the tile on each side or −1, [N] each.
-        joint: probability that the neighbour there is the true one, [N] each.
+        joint: probability that the neighbour there is the true one, [N] each; 0 where there is none.
         labels: [N, H, W], 0 or 1; all zero where not known, so that no rule can read a label that it may not use.
         known: [N], whose label is known.
         targets: [N], the tiles that are predicted and may be corrected; never a known one.
@@ -73,7 +73,7 @@ def view_of(
 
     Args:
         mosaics: where each of N tiles lies.
-        pairs: the accepted pairs that they were assembled from.
+        pairs: the tiles that lie side by side in them.
         masks: [L, H, W], labels of the first L tiles.
         known: [N], whose label may be used; others are withheld.
         targets: [n], the tiles that are predicted.
@@ -84,22 +84,8 @@ def view_of(
     labels, maps, wanted = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), np.zeros(len(mosaics), np.bool_)
     labels[: len(masks)][known[: len(masks)]] = masks[known[: len(masks)]]
     maps[targets], wanted[targets] = probabilities, True
-    joint = joints(mosaics, pairs)
+    joint = {side: np.nan_to_num(mosaics.joint(side, pairs)) for side in STEPS}
     return View(mosaics.ids, mosaics.neighbours(), joint, labels, known, wanted, maps, operating)
-
-
-def joints(mosaics: Mosaics, pairs: Pairs) -> dict[Side, NDArray[np.float32]]:
-    """Probability that the neighbour on each side is the true one, [N] each; 0 where there is none.
-
-    Where two tiles adjoin by placement alone, it is that of the weakest pair of their own.
-    """
-    known = {side: mosaics.joint(side, pairs) for side in STEPS}
-    weakest = np.min([np.nan_to_num(values, nan=1.0) for values in known.values()], axis=0)
-    found = {}
-    for side, beside in mosaics.neighbours().items():
-        placed = np.where(beside >= 0, np.minimum(weakest, weakest[beside]), np.float32(0))
-        found[side] = np.where(np.isnan(known[side]), placed, known[side]).astype(np.float32)
-    return found
 
 
 def all_tiles(survey: Survey, mosaics: Mosaics) -> TileSet:

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 
 from semisalt.data.tiles import Survey, TileSet, fingerprint
-from semisalt.mosaics.build import build, standing
+from semisalt.mosaics.build import build, side_by_side
 from semisalt.mosaics.grid import Mosaics, Pairs
+from semisalt.mosaics.match import Matches
 from tests.mosaics.surveys import layered
 
 
@@ -32,9 +33,31 @@ def test_labelled_tiles_come_first_and_masks_are_not_looked_at() -> None:
     assert (places[pairs.first[pairs.below]] + np.array([0, 1, 0]) == places[pairs.second[pairs.below]]).all()
 
 
-def test_only_pairs_that_the_placement_bears_out_stand() -> None:
-    zero = np.zeros(3, np.int64)
-    mosaics = Mosaics(("a", "b", "c"), zero, zero, np.arange(3))
-    one = np.ones(3, np.float32)
-    pairs = Pairs(np.array([0, 0, 1]), np.array([1, 2, 2]), np.array([False, False, True]), one, one)
-    assert standing(mosaics, pairs).second.tolist() == [1]
+def test_tiles_side_by_side_are_neighbours_as_sure_as_what_put_them_there() -> None:
+    zero = np.zeros(5, np.int64)
+    mosaics = Mosaics(tuple("abcde"), np.array([0, 0, 0, 0, -1]), np.array([0, 0, 1, 1, 0]), np.array([0, 1, 0, 1, 0]))
+    first, second = np.array([0, 2, 0, 1, 3]), np.array([1, 3, 2, 2, 4])
+    below = np.array([False, False, True, True, False])  # 1 over 2 and 3 beside 4 were refused; 1 over 3 was not seen
+    odds = np.float32([0.91, 0.92, 0.93, 0.6, 0.5])
+    matched = Pairs(first, second, below, zero.astype(np.float32), odds)
+    found = side_by_side(mosaics, Matches(matched, None, None))
+    assert found.first.tolist() == [0, 2, 0, 1]
+    assert found.second.tolist() == [1, 3, 2, 3]
+    assert found.below.tolist() == [False, False, True, True]
+    assert found.probability.tolist() == np.float32([0.91, 0.92, 0.93, 0.91]).tolist()
+    assert np.isnan(found.distance).all()  # nothing was looked at
+
+
+def test_distances_are_of_borders_with_a_signal() -> None:
+    images, places = layered(3, (2, 4), (48, 48))
+    (tile,) = np.flatnonzero((places == [0, 0, 1]).all(axis=1))
+    flat = images.copy()
+    flat[tile, :, -2:] = 100  # the right border of a tile, and so its joint with the next one
+    for tiles in (images, flat):
+        labelled = TileSet(tuple(map(str, range(len(tiles)))), tiles, np.zeros_like(tiles), None)
+        nobody = TileSet((), tiles[:0], None, None)
+        _, pairs = build(Survey(labelled, nobody, fingerprint(labelled, nobody), Path("nowhere"), None))
+        muted = ~pairs.below & (pairs.first == tile)
+        assert np.isfinite(pairs.distance[~muted]).all()
+        assert np.isnan(pairs.distance[muted]).all() == (tiles is flat)
+        assert muted.sum() == 1

@@ -39,7 +39,7 @@ def test_sizes_and_the_grid_of_a_mosaic() -> None:
     assert placed([], 3).sizes().tolist() == []
 
 
-def test_joint_is_a_pairs_own_probability_and_nan_where_placement_alone_adjoins() -> None:
+def test_joint_is_the_pairs_probability_and_nan_where_there_is_none() -> None:
     mosaics = placed([[[0, 1], [2, 3]]], 4)
     pairs = pairs_of((0, 1, False, 0.5, 0.9), (0, 2, True, 0.5, 0.8), (2, 3, False, 0.5, 0.7))
     np.testing.assert_array_equal(mosaics.joint("right", pairs), np.float32([0.9, np.nan, 0.7, np.nan]))

@@ -5,7 +5,7 @@ import pytest
 
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
-from semisalt.mosaics.view import all_tiles, expected, joints, known_labels, view_of
+from semisalt.mosaics.view import all_tiles, expected, known_labels, view_of
 from semisalt.run import RunDirectory, write_csv
 from tests.mosaics.worlds import mosaics_of, pairs_of
 from tests.tiny import tiny_config, tiny_run
@@ -25,17 +25,15 @@ def test_labels_that_may_not_be_used_are_withheld():
         view_of(MOSAICS, pairs_of(MOSAICS), masks, known, np.array([2]), np.zeros((1, 5, 6), np.uint8))
 
 
-def test_joints():
+def test_joints_are_the_pairs_probabilities_and_nothing_where_there_is_no_neighbour():
     pairs = pairs_of(MOSAICS)
     pairs.probability[:] = [0.91, 0.92, 0.93, 0.94]  # 0|1, 2|3, 0 over 2, 1 over 3
-    found = joints(MOSAICS, pairs)
+    nothing = np.zeros((0, 5, 6), np.uint8)
+    found = view_of(MOSAICS, pairs, nothing, np.zeros(6, np.bool_), np.empty(0, np.int64), nothing).joint
     assert found["right"] == pytest.approx([0.91, 0, 0.92, 0, 0, 0])
     assert found["left"] == pytest.approx([0, 0.91, 0, 0.92, 0, 0])
     assert found["above"] == pytest.approx([0, 0, 0.93, 0.94, 0, 0])
-    # 1 and 3 adjoin by their places alone: as sure as the weakest pair that put them there.
-    rest = joints(MOSAICS, pairs.only(np.arange(3)))
-    assert rest["below"] == pytest.approx([0.93, 0.91, 0, 0, 0, 0])
-    assert rest["above"] == pytest.approx([0, 0, 0.93, 0.91, 0, 0])
+    assert found["below"] == pytest.approx([0.93, 0.94, 0, 0, 0, 0])
 
 
 @pytest.fixture
