@@ -29,10 +29,13 @@ def main() -> None:
     run = RunDirectory.open(options.round)
     folder = label_directory(run, options.fold)
     division = divide(load_survey(run.source()), run.config)
-    tiles = division.tiles.subset(~division.kept & (division.folds != options.fold))
+    others = [other for other in division.others(options.fold) if len(division.aside(other))]
+    order = np.concatenate([np.flatnonzero(~division.kept & (division.folds == other)) for other in others])
+    tiles = division.tiles.subset(order)
     assert tiles.masks is not None  # noqa: S101  # the division holds labelled tiles
     source = RunDirectory.open(Path(folder.provenance().source))
-    probabilities = np.load(source.unlabelled / f"fold{options.fold}-aside{options.fold}.npy")
+    files = [source.unlabelled / f"fold{options.fold}-aside{other}.npy" for other in others]
+    probabilities = np.concatenate([np.load(file) for file in files])
     rows = {row["id"]: row for row in verdicts_of(folder)}
     scores = precision(probabilities > 127, tiles.masks)
     print("| cut | kept | mean precision |\n|---|---|---|")

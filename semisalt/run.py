@@ -115,7 +115,7 @@ class RunDirectory:
         """
         run = cls.open(path)
         if "round" in run.provenance:
-            raise UserError(f"{path} is a round of pseudo-labels: go on with semisalt pseudo --resume")
+            raise UserError(f"{path} is a round of pseudo-labels: go on with {run.going_on}")
         if not run.has_checkpoint():
             raise UserError(f"{path} has no checkpoint to resume from: start it without --resume")
         problems = differences(requested, run.config) if requested else []
@@ -150,6 +150,11 @@ class RunDirectory:
         """Why the run's out-of-fold scores know the tiles that they are made on; None where they do not."""
         reason: str | None = self.provenance.get("inflated")
         return reason
+
+    @property
+    def going_on(self) -> str:
+        """The command that goes on with the rounds of pseudo-labels that this one belongs to."""
+        return f"semisalt pseudo --resume --run {self.path.parent}"
 
     @property
     def start(self) -> "RunDirectory | None":

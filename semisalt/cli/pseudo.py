@@ -66,6 +66,7 @@ def pseudo(
     from semisalt.pseudo.rounds import run_pseudo
     from semisalt.report.finish import report_run
     from semisalt.report.rounds import rounds_table
+    from semisalt.report.rounds_board import log_rounds
     from semisalt.run import find_run
 
     path = find_run(run or (config.stem if config else "pseudo"))
@@ -84,7 +85,9 @@ def pseudo(
         chosen, sentence = choose_source(data or (own.source() if own else None))
         survey = grouped(load_survey(chosen), recipe)
     console.print(sentence)
-    outcome = run_pseudo(request, survey, recipe, resume=resume, announce=console.print, report=report_run)
+    outcome = run_pseudo(
+        request, survey, recipe, resume=resume, announce=console.print, report=report_run, progress=log_rounds
+    )
     if rank() == 0:
         console.print(rounds_table(outcome))
         console.print(f"curves: tensorboard --logdir {path}")
@@ -115,7 +118,7 @@ def inspect(
     wanted = known if fold is None else [fold]
     if not known or fold not in (None, *known):
         named = f"labels are there for fold {', '.join(map(str, known))}" if known else "no fold has labels yet"
-        raise UserError(f"{directory.path}: {named}; go on with: semisalt pseudo --resume")
+        raise UserError(f"{directory.path}: {named}; go on with {directory.going_on}")
     survey = grouped(own_survey(directory, data), directory.config)
     pictures = [write_gallery(directory, at, survey) for at in wanted]
     console.print(verdict_table({at: verdicts_of(label_directory(directory, at)) for at in wanted}))

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from semisalt.data.rle import decode
 from semisalt.data.tiles import Survey, TileSet
-from semisalt.inference.ensemble import mean_iou
 from semisalt.inference.evaluate import tile_scores
 from semisalt.metrics import Interval, bootstrap, paired_bootstrap, precision
+from semisalt.pseudo.guards import Guards, guards_of
 from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.labels import load_labels, verdicts_of
 from semisalt.pseudo.selection import TAKEN
@@ -29,7 +29,6 @@ class Taken:
         coverage, prior: mean share of salt of the taken tiles, and of the folds' labelled ones, as many empty ones of
             these left out as the quotas leave out (pseudo.empties).
         foreground, empty_share: share of salt and of empty tiles over all candidates that are not blank.
-        agreement: mean IoU with the round before's masks of the unlabelled tiles; None in the first round.
         known, truth: taken tiles whose truth is known but was not used, and the labels' mean precision on them.
     """
 
@@ -40,7 +39,6 @@ class Taken:
     prior: float
     foreground: float
     empty_share: float
-    agreement: float | None
     known: int
     truth: float | None
 
@@ -53,6 +51,7 @@ class RoundFigures:
         round: 0 is the supervised baseline.
         run: its directory.
         taken: None in round 0.
+        guards: what its own models see.
         score: mean precision at 0.5 over the out-of-fold tiles.
         minus_first, minus_before: paired differences to round 0 and to the round before; None in round 0.
         seconds: of labelling and training, all folds together.
@@ -62,6 +61,7 @@ class RoundFigures:
     round: int
     run: str
     taken: Taken | None
+    guards: Guards
     score: Interval
     minus_first: Interval | None
     minus_before: Interval | None
@@ -82,6 +82,7 @@ def figures_of(
         round=number,
         run=str(run.path),
         taken=_taken(number, runs, survey, division, bare, folds) if number else None,
+        guards=guards_of(run, runs[number - 1] if number else None, survey.labelled, division, folds),
         score=bootstrap(scores[-1]),
         minus_first=paired_bootstrap(scores[-1], scores[0]) if number else None,
         minus_before=paired_bootstrap(scores[-1], scores[-2]) if number else None,
@@ -132,7 +133,6 @@ def _taken(
         if known:
             true = np.stack([truth[labels.ids[index]] for index in known])
             right.append(precision(labels.masks[known], true))
-    agreed = _agreement(runs[number - 1], runs[number - 2], folds) if number > 1 else None
     return Taken(
         candidates=candidates,
         empty=empty,
@@ -141,27 +141,6 @@ def _taken(
         prior=float(np.mean(prior)),
         foreground=float(np.mean(foreground)),
         empty_share=float(np.mean(empties)),
-        agreement=agreed,
         known=sum(map(len, right)),
         truth=float(np.concatenate(right).mean()) if right else None,
     )
-
-
-def _agreement(now: RunDirectory, before: RunDirectory, folds: tuple[int, ...]) -> float | None:
-    """Mean IoU at 0.5 of two rounds' masks of the unlabelled tiles, each fold with itself.
-
-    None where the two are not there for the same tiles: all candidates are labelled tiles set aside, or the source was
-    asked for other tiles since.
-    """
-    shares = []
-    for fold in folds:
-        files = [run.unlabelled / f"fold{fold}.npy" for run in (now, before)]
-        if not all(file.exists() for file in files):
-            return None
-        maps = [np.load(file, mmap_mode="r") for file in files]
-        if maps[0].shape != maps[1].shape:
-            return None
-        for start in range(0, len(maps[0]), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            shares.append(mean_iou([maps[0][part]], maps[1][part]))
-    return float(np.concatenate(shares).mean())

@@ -31,13 +31,12 @@ from semisalt.pseudo.selection import (
 )
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training.crossval import Division
+from semisalt.training.health import COLLAPSE
 
 Announce = Callable[[str], None]
 
 # Tiles whose probabilities are held in memory at a time.
 _CHUNK = 1024
-# A round is refused when its labels hold less than this share of the labelled prior's salt.
-_COLLAPSE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +61,16 @@ class Task:
 
     @property
     def parts(self) -> list[tuple[TileSet, list[Path]]]:
-        """The candidates in two parts, each with the voters' files of probabilities.
+        """The candidates in parts, each with the voters' files of probabilities: no tile is predicted twice.
 
-        The first part is what `semisalt predict` predicts, too: the files are shared.
+        The first part is what `semisalt predict` predicts, too; then come the tiles that each other fold has set
+        aside, which a voter of pooled labels predicts once for all folds.
         """
         folder = self.source.unlabelled
-        aside = self.division.unlabelled(self.fold)
         parts = [(self.bare, [folder / f"fold{voter}.npy" for voter in self.voters])]
-        if len(aside):
-            parts.append((aside, [folder / f"fold{voter}-aside{self.fold}.npy" for voter in self.voters]))
+        for other in self.division.others(self.fold):
+            files = [folder / f"fold{voter}-aside{other}.npy" for voter in self.voters]
+            parts.append((self.division.aside(other), files))
         return [part for part in parts if len(part[0])]
 
     @property
@@ -293,7 +293,7 @@ def _figures(measured: Candidates, prior: NDArray[np.float64]) -> dict[str, floa
 
 
 def _refuse_collapse(task: Task, figures: dict[str, float]) -> None:
-    if figures["foreground"] < _COLLAPSE * figures["prior_foreground"]:
+    if figures["foreground"] < COLLAPSE * figures["prior_foreground"]:
         raise UserError(
             f"{task.source.path}, fold {task.fold}: its predictions have collapsed to background: "
             f"{figures['foreground']:.1%} of the unlabelled pixels are salt, {figures['prior_foreground']:.1%} of the "

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
@@ -18,6 +19,7 @@ from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
 from semisalt.methods.build import build_method
 from semisalt.pseudo.figures import RoundFigures, figures_of
+from semisalt.pseudo.guards import refuse_collapsed_round
 from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fold
 from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels
 from semisalt.pseudo.recipe import lesson_shares, round_recipe
@@ -34,8 +36,6 @@ INFLATED = "the labels come from all folds' models, which have learned from the 
 # The other processes wait while the first one labels.
 _LONGEST_WAIT = timedelta(days=2)
 
-Report = Callable[[RunDirectory, TileSet], object]
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -46,8 +46,19 @@ class Outcome:
     ended: str
 
 
+Report = Callable[[RunDirectory, TileSet], object]
+Progress = Callable[[Path, Outcome], object]
+
+
 def run_pseudo(
-    request: Request, survey: Survey, config: Config, *, resume: bool, announce: Announce, report: Report
+    request: Request,
+    survey: Survey,
+    config: Config,
+    *,
+    resume: bool,
+    announce: Announce,
+    report: Report,
+    progress: Progress,
 ) -> Outcome:
     """Run the rounds, each from where it stands; returns their figures, which also lie in PATH/rounds.json.
 
@@ -58,6 +69,7 @@ def run_pseudo(
         resume: go on with rounds that were begun.
         announce: told what happens, a line at a time.
         report: called with each finished round's run and the labelled tiles.
+        progress: called after each round with PATH and all figures so far.
 
     Raises:
         UserError: rounds are there already, or are not; they were made otherwise; see also label_fold and Trainer.fit.
@@ -77,6 +89,8 @@ def run_pseudo(
         for number in range(1, request.rounds + 1):
             try:
                 run = _round(number, request, survey, recipe, division, bare, runs[-1], accelerator, announce)
+                fresh = figures_of(number, [*runs, run], survey, division, bare, request.folds)
+                refuse_collapsed_round(run, fresh.guards)
             except UserError as refusal:
                 if number == 1:
                     raise
@@ -84,12 +98,10 @@ def run_pseudo(
                 ended = f"round {number} was refused: {refusal}"
                 break
             runs.append(run)
+            figures.append(fresh)
             if main:
                 _report(report, run, survey)
-            figures.append(figures_of(number, runs, survey, division, bare, request.folds))
-            if main:
-                _note(request, Outcome(tuple(figures), _best(figures), f"round {number} is over"))
-                _link(request, _best(figures))
+                _note(request, Outcome(tuple(figures), _best(figures), f"round {number} is over"), progress)
             gain = figures[-1].minus_before
             assert gain is not None  # noqa: S101  # every round but the first has one before it
             if request.early_stop and gain.low <= 0:
@@ -99,8 +111,7 @@ def run_pseudo(
                     break
         outcome = Outcome(tuple(figures), _best(figures), ended)
         if main:
-            _note(request, outcome)
-            _link(request, outcome.best)
+            _note(request, outcome, progress)
         return outcome
 
 
@@ -108,9 +119,11 @@ def _best(figures: Sequence[RoundFigures]) -> int:
     return max(range(len(figures)), key=lambda number: figures[number].score.value)
 
 
-def _note(request: Request, outcome: Outcome) -> None:
+def _note(request: Request, outcome: Outcome, progress: Progress) -> None:
     """After every round: a later one may be refused, and what was learned so far must not be lost with it."""
     write_json(request.path / "rounds.json", {**fixed(request), **asdict(outcome)})
+    _link(request, outcome.best)
+    progress(request.path, outcome)
 
 
 def _link(request: Request, best: int) -> None:

@@ -54,7 +54,7 @@ def write_gallery(run: RunDirectory, fold: int, survey: Survey) -> Path:
     """
     folder = label_directory(run, fold)
     if not folder.complete():
-        raise UserError(f"{run.path}: fold {fold} has no labels; go on with pseudo --resume")
+        raise UserError(f"{run.path}: fold {fold} has no labels; go on with {run.going_on}")
     provenance, rows = folder.provenance(), verdicts_of(folder)
     config = run.config
     task = Task(_source(run, provenance), fold, _voters(provenance), bare_tiles(survey, config), divide(survey, config))
@@ -63,7 +63,7 @@ def write_gallery(run: RunDirectory, fold: int, survey: Survey) -> Path:
         raise UserError(f"{folder.tiles} is of other tiles than the survey's")
     chosen = choose(rows)
     shown = np.unique(np.concatenate([part.positions for part in chosen])).astype(np.int64)
-    probabilities = dict(zip(shown.tolist(), _probabilities(task, shown), strict=True))
+    probabilities = dict(zip(shown.tolist(), _probabilities(run, task, shown), strict=True))
     _check(rows, probabilities, provenance)
     title = f"{run.path.name}, fold {fold}"
     headings = [f"{title}: {part.heading}" for part in chosen]
@@ -142,7 +142,7 @@ def _voters(provenance: Provenance) -> tuple[int, ...]:
     return tuple(sorted({int(Path(name).parts[0].removeprefix("fold")) for name in provenance.models}))
 
 
-def _probabilities(task: Task, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _probabilities(run: RunDirectory, task: Task, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
     """The voters' mean probabilities of the candidates at rising `positions`, uint8 [n, H, W]."""
     out, start = [], 0
     for tiles, files in task.parts:
@@ -154,7 +154,7 @@ def _probabilities(task: Task, positions: NDArray[np.int64]) -> NDArray[np.uint8
             if kept is None or kept.shape != tiles.images.shape:
                 raise UserError(
                     f"{file} is gone, or is of other tiles now; {task.source.path} has to predict them again: remove "
-                    "the round's labels and go on with pseudo --resume"
+                    f"the labels of {run.path} and go on with {run.going_on}"
                 )
             maps.append(kept[mine])
         out.append(vote(maps, [1 / len(maps)] * len(maps)))

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semisalt.pseudo.figures import RoundFigures, Taken
+from semisalt.pseudo.guards import Guards
 from semisalt.pseudo.rounds import Outcome
 from semisalt.report.plain import plain_table
 
@@ -16,10 +17,14 @@ def rounds_table(outcome: Outcome) -> Group:
     for name in ("round", "score", "minus round 0", "minus the one before", "min"):
         scores.add_column(name, justify="right", no_wrap=True)
     taken = plain_table((), "What was taken, all folds together")
-    for name in ("round", "empty", "salt", "of", "coverage", "prior", "foreground", "agree", "true"):
+    for name in ("round", "empty", "salt", "of", "coverage", "prior", "foreground", "true"):
         taken.add_column(name, justify="right", no_wrap=True)
+    seen = plain_table((), "What its models see in the out-of-fold tiles (in brackets: the labels)")
+    for name in ("round", "salt", "empty tiles", "agree"):
+        seen.add_column(name, justify="right", no_wrap=True)
     for figures in outcome.rounds:
         scores.add_row(*_score_row(figures))
+        seen.add_row(str(figures.round), *_seen_row(figures.guards))
         if figures.taken:
             taken.add_row(str(figures.round), *_taken_row(figures.taken))
     inflated = [Text("INFLATED: labels are pooled, every score knows the tiles it is made on", style="bold red")]
@@ -27,6 +32,7 @@ def rounds_table(outcome: Outcome) -> Group:
         *(inflated if any(figures.inflated for figures in outcome.rounds) else []),
         scores,
         *([taken] if len(outcome.rounds) > 1 else []),
+        seen,
         Text(),
         _notes(),
         Text(f"\n{outcome.ended[0].upper()}{outcome.ended[1:]}."),
@@ -64,8 +70,15 @@ def _taken_row(taken: Taken) -> tuple[str, ...]:
         f"{taken.coverage:.1%}",
         f"{taken.prior:.1%}",
         f"{taken.foreground:.1%}",
-        "" if taken.agreement is None else f"{taken.agreement:.2f}",
         "" if taken.truth is None else f"{taken.truth:.3f}",
+    )
+
+
+def _seen_row(guards: Guards) -> tuple[str, ...]:
+    return (
+        f"{guards.foreground:.1%} ({guards.prior_foreground:.1%})",
+        f"{guards.empty_share:.1%} ({guards.prior_empty_share:.1%})",
+        "" if guards.agreement is None else f"{guards.agreement:.2f}",
     )
 
 
@@ -76,7 +89,7 @@ def _notes() -> Table:
     notes.add_row("empty, salt", "taken tiles without and with salt, of so many candidates")
     notes.add_row("coverage", "mean share of salt of the taken tiles; prior: what the quotas hold it at")
     notes.add_row("foreground", "share of salt that the round before saw in all candidates")
-    notes.add_row("agree", "mean IoU of its masks with those of the round before it")
     notes.add_row("true", "mean precision of the taken labels where the truth is known; it is used for nothing else")
+    notes.add_row("agree", "mean IoU with the round before's masks of the same tiles")
     notes.add_row("minus …", "paired over tiles; the best of several rounds flatters itself a little")
     return notes

@@ -53,9 +53,18 @@ class Division:
         """Tiles that `fold` learns from: kept labels of the other folds."""
         return self.tiles.subset(self.kept & (self.folds != fold))
 
+    def aside(self, fold: int) -> TileSet:
+        """Of the tiles that `fold` never sees, those that lost their labels to the label fraction; without masks."""
+        return replace(self.tiles.subset(~self.kept & (self.folds == fold)), masks=None)
+
     def unlabelled(self, fold: int) -> TileSet:
-        """Labelled tiles whose labels `fold` may not use: they join its unlabelled ones. Its validation tiles never."""
-        return replace(self.tiles.subset(~self.kept & (self.folds != fold)), masks=None)
+        """The tiles that the other folds have aside, fold by fold: they join the unlabelled ones of `fold`."""
+        others = [np.flatnonzero(~self.kept & (self.folds == other)) for other in self.others(fold)]
+        return replace(self.tiles.subset(np.concatenate(others)), masks=None)
+
+    def others(self, fold: int) -> list[int]:
+        """All folds but one, rising."""
+        return [other for other in np.unique(self.folds).tolist() if other != fold]
 
     def candidates(self, fold: int, bare: TileSet) -> TileSet:
         """The survey's unlabelled tiles (`bare`), then those that lost their labels to the label fraction.

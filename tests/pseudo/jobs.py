@@ -36,7 +36,15 @@ def two_rounds(path: Path, config: Config, resume: bool, moment: str | None, not
         MOMENTS[moment]()
     request = Request(path, 2, None, FOLDS, pooled=False, early_stop=False)
     survey = tiny_survey(60, 20)
-    rounds.run_pseudo(request, survey, config, resume=resume, announce=lambda _: None, report=lambda *_: None)
+    rounds.run_pseudo(
+        request,
+        survey,
+        config,
+        resume=resume,
+        announce=lambda _: None,
+        report=lambda *_: None,
+        progress=lambda *_: None,
+    )
 
 
 def _round(run: str, name: str = "") -> Callable[..., bool]:

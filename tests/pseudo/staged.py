@@ -59,7 +59,15 @@ def request_of(source: RunDirectory, **changes: Any) -> Request:
 
 
 def start(request: Request, survey: Survey, config: Config = CONFIG, *, resume: bool = False) -> Outcome:
-    return run_pseudo(request, survey, config, resume=resume, announce=lambda _: None, report=lambda *_: None)
+    return run_pseudo(
+        request,
+        survey,
+        config,
+        resume=resume,
+        announce=lambda _: None,
+        report=lambda *_: None,
+        progress=lambda *_: None,
+    )
 
 
 def text_of(table: Any, width: int = 120) -> str:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from semisalt.data.rle import encode
-from semisalt.data.tiles import Survey, TileSet
+from semisalt.data.tiles import Survey
 from semisalt.inference.evaluate import tile_scores
 from semisalt.metrics import precision
 from semisalt.pseudo.figures import figures_of, known_truth
 from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.labels import load_labels, verdicts_of
 from semisalt.run import RunDirectory, write_csv
-from semisalt.training.crossval import Division, divide
+from semisalt.training.crossval import divide
 from tests.pseudo.made import config_of, finish_folds, labelled, made_run, task_of
 from tests.tiny import tiny_survey, tiny_tiles
 
@@ -68,23 +68,6 @@ def test_what_was_taken_by_plain_counting(runs: list[RunDirectory], tiles: Surve
     assert not figures.inflated
 
 
-def test_agreement_is_of_the_models_that_gave_the_labels(runs: list[RunDirectory], tiles: Survey) -> None:
-    """Round 2 was labelled by round 1, whose masks are compared with those of round 0."""
-    division = divide(tiles, CONFIG)
-    first = figures_of(1, runs, tiles, division, tiles.unlabelled, FOLDS).taken
-    second = figures_of(2, runs, tiles, division, tiles.unlabelled, FOLDS).taken
-    assert first is not None
-    assert second is not None
-    assert first.agreement is None
-    shares = []
-    for fold in FOLDS:
-        maps = [np.load(run.unlabelled / f"fold{fold}.npy") > 127 for run in runs[:2]]
-        for one, other in zip(*maps, strict=True):
-            union = (one | other).sum()
-            shares.append(1.0 if not union else (one & other).sum() / union)
-    assert second.agreement == pytest.approx(np.mean(shares))
-
-
 def test_truth_of_labels_that_were_set_aside(runs: list[RunDirectory], tiles: Survey) -> None:
     division = divide(tiles, CONFIG)
     truth = known_truth(tiles, division)
@@ -115,21 +98,6 @@ def test_a_synthetic_surveys_truth_is_read(tmp_path: Path, tiles: Survey) -> Non
     for tile, mask in zip(hidden.ids, hidden.masks, strict=True):
         np.testing.assert_array_equal(truth[tile], mask)
     assert known_truth(tiles, whole) == {}
-
-
-def test_other_maps_are_not_compared(runs: list[RunDirectory], tiles: Survey) -> None:
-    """The source was asked for other tiles since: no agreement, rather than a wrong one."""
-    file = runs[0].unlabelled / "fold0.npy"
-    kept = np.load(file)
-    try:
-        np.save(file, kept[:5])
-        division: Division = divide(tiles, CONFIG)
-        bare: TileSet = tiles.unlabelled
-        taken = figures_of(2, runs, tiles, division, bare, FOLDS).taken
-        assert taken is not None
-        assert taken.agreement is None
-    finally:
-        np.save(file, kept)
 
 
 def test_the_mark_of_a_pooled_round(runs: list[RunDirectory], tiles: Survey) -> None:

@@ -167,6 +167,28 @@ def test_pooled_labels_are_the_mean_of_all_folds_and_know_everything(
     assert np.abs(found.targets.astype(int) - own.targets).mean() > 5
 
 
+def test_pooled_voters_predict_each_tile_once_for_all_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    survey = tiny_survey(60, 9)
+    config = config_of(data={"label_fraction": 0.5, "folds": 3}, snapshots={"keep": 1})
+    run = made_run(tmp_path / "source", config, survey, folds=(0, 1, 2), snapshots=1)
+    seen: list[str] = []
+    vote = ensemble._vote
+
+    def spy(part: TileSet, *others: Any) -> Any:
+        seen.extend(part.ids)
+        return vote(part, *others)
+
+    monkeypatch.setattr(ensemble, "_vote", spy)
+    for fold in range(3):
+        task = task_of(run, survey, fold, voters=(0, 1, 2))
+        assert [tile for tiles, _ in task.parts for tile in tiles.ids] == list(task.candidates.ids)
+        labelled(task, config, tmp_path / "round1")
+    division = divide(survey, config)
+    aside = np.array(division.tiles.ids)[~division.kept].tolist()
+    assert len(aside) > 10
+    assert sorted(seen) == sorted(3 * (list(survey.unlabelled.ids) + aside))
+
+
 def test_models_that_see_nothing_are_refused_with_their_figures(
     run: RunDirectory, tiles: Survey, tmp_path: Path
 ) -> None:

@@ -131,7 +131,7 @@ def test_taken_and_refused_tiles_stand_beside_their_probabilities(finished, surv
     source = finished.path.parent / "round0" / "unlabelled"
     voters = (0, 1) if fold else (0,)
     maps = {}
-    for suffix, ids in (("", survey.unlabelled.ids), (f"-aside{fold}", tiles.ids[14:])):
+    for suffix, ids in (("", survey.unlabelled.ids), (f"-aside{1 - fold}", tiles.ids[14:])):
         parts = [np.load(source / f"fold{voter}{suffix}.npy").astype(float) for voter in voters]
         maps.update(zip(ids, np.rint(np.mean(parts, axis=0)).astype(np.uint8), strict=True))
     threshold = folder.provenance().threshold

@@ -1,12 +1,14 @@
 """The table of pseudo-label rounds, as it is printed."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from semisalt.metrics import Interval
 from semisalt.pseudo.figures import RoundFigures, Taken
+from semisalt.pseudo.guards import Guards
 from semisalt.pseudo.rounds import Outcome
 from semisalt.report.rounds import rounds_table
 
@@ -18,18 +20,21 @@ TAKEN = Taken(
     prior=0.251,
     foreground=0.222,
     empty_share=0.4,
-    agreement=None,
     known=100,
     truth=0.8765,
 )
 
 
-def figures(number, score, minus=None, before=None, *, inflated=False, taken=TAKEN):
+GUARDS = Guards(foreground=0.241, prior_foreground=0.252, empty_share=0.4, prior_empty_share=0.387, agreement=None)
+
+
+def figures(number, score, minus=None, before=None, *, inflated=False, taken=TAKEN, guards=GUARDS):
     def interval(value):
         return None if value is None else Interval(value, value - 0.01, value + 0.02)
 
     return RoundFigures(
-        number, f"runs/x/round{number}", taken if number else None, interval(score), interval(minus), interval(before),
+        number, f"runs/x/round{number}", taken if number else None, guards,
+        interval(score), interval(minus), interval(before),
         90.0 * (number + 1), inflated,
     )  # fmt: skip
 
@@ -41,19 +46,21 @@ def printed(outcome, width=100):
 
 
 def row_of(text, number, part):
-    """The cells of a round's row in the first or second table."""
+    """The cells of a round's row in one of the tables."""
     rows = [line.split() for line in text.splitlines() if line.split()[:1] == [str(number)]]
     return rows[part]
 
 
 def test_every_figure_stands_in_its_row():
-    second = figures(2, 0.72, 0.02, -0.005, taken=Taken(**{**vars(TAKEN), "agreement": 0.913, "truth": None}))
+    second = figures(2, 0.72, 0.02, -0.005, taken=replace(TAKEN, truth=None), guards=replace(GUARDS, agreement=0.913))
     text = printed(Outcome((figures(0, 0.7), figures(1, 0.725, 0.025, 0.025), second), 1, "all 2 rounds were run"))
     assert " ".join(row_of(text, 0, 0)) == ".700 [.690, .720] 1.5".replace(".700", "0 .700")
     assert " ".join(row_of(text, 1, 0)) == "1 .725 [.715, .745] +.025 [+.015, +.045] +.025 [+.015, +.045] 3.0"
     assert " ".join(row_of(text, 2, 0)) == "2 .720 [.710, .740] +.020 [+.010, +.040] -.005 [-.015, +.015] 4.5"
     assert row_of(text, 1, 1) == ["1", "1,234", "2,345", "12,345", "24.1%", "25.1%", "22.2%", "0.876"]
-    assert row_of(text, 2, 1) == ["2", "1,234", "2,345", "12,345", "24.1%", "25.1%", "22.2%", "0.91"]
+    assert row_of(text, 2, 1) == ["2", "1,234", "2,345", "12,345", "24.1%", "25.1%", "22.2%"]
+    assert row_of(text, 1, 2) == ["1", "24.1%", "(25.2%)", "40.0%", "(38.7%)"]
+    assert row_of(text, 2, 2) == ["2", "24.1%", "(25.2%)", "40.0%", "(38.7%)", "0.91"]
     assert "All 2 rounds were run." in text
     assert "Result: round 1, runs/x/round1, +.025 [+.015, +.045] over the baseline" in text
     assert "INFLATED" not in text
