@@ -6,11 +6,16 @@ from collections.abc import Iterator
 # Threads that spin while they wait take the processor from whoever else runs; tiny networks need only one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import hypothesis
 import pytest
 import torch
 
 from semisalt.data.tiles import Survey
 from tests.tiny import tiny_survey
+
+# How long an example takes says nothing on a machine that others share.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -65,7 +65,7 @@ def test_agrees_with_the_definition(margin, symmetric, seed):
 
 
 @given(st.lists(st.tuples(st.sampled_from([-2.0, -1.0, 0.0, 1.0, 2.0]), st.booleans()), min_size=1, max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_ties_do_not_matter(pixels):
     # With five values for twelve pixels most errors are equal; the extension is continuous there.
     logits = torch.tensor([[[x for x, _ in pixels]]], dtype=torch.float64)

@@ -35,14 +35,14 @@ def edge(mask, scale, inside):
     }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(small_masks, st.integers(1, 4))
 def test_the_truth_is_outlined_inside_and_the_prediction_outside(mask, scale):
     assert where(outlined(GREY, mask, None, scale), TRUTH) == edge(mask, scale, inside=True)
     assert where(outlined(GREY, None, mask, scale), PREDICTION) == edge(mask, scale, inside=False)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(small_masks, st.integers(1, 4))
 def test_equal_masks_show_both_outlines_whole(mask, scale):
     both = outlined(GREY, mask, mask, scale)

@@ -86,7 +86,7 @@ def test_unequal_parts_are_refused(tmp_path):
         write_maps(tmp_path, ids[:3], values, masks)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hnp.arrays(np.uint8, (2, 6, 3, 4), elements=st.integers(0, 1)))
 def test_ranking_by_score_then_iou_then_wrong_pixels(pair):
     def key(prediction, truth):
