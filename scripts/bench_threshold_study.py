@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Trials a second of a study of level threshold: 4,000 tiles of 101×101, by default three voters, plain and mirrored.
 
-The maps are made up, and like those of a real fold (the CPU recipe's first, on all TGS labels, three snapshots, plain
-and mirrored; in brackets) in what a trial's time depends on: .26 of the tiles empty whatever is asked for (.28), .10 of
-all pixels open (.10), .67 of the tiles with salt at 0.5 (.59), 1.35 outlines on each of these (1.09), islands under
-200 px on .15 of them (.10), holes under 100 px on .11 (.09).
+The maps are made up, and like those of a real fold (`pseudo_cpu.yaml` on a tenth of TGS's labels, three snapshots,
+plain and mirrored; in brackets) in what a trial's time depends on: .35 of the tiles empty whatever is asked for (.31),
+.074 of all pixels open (.080), .59 of the tiles with salt at 0.5 (.55), 1.4 islands on each of these (1.2), islands
+under 200 px on .15 of all (.09), holes under 100 px on .11 (.11), .033 and .041 basins of salt and of background to an
+open pixel (.032, .042): that is, how far the voters agree on which of two neighbours is likelier.
 A trial is all of it: the sampler's choice, the scores, the lines in the database.
 """
 
@@ -57,10 +58,10 @@ def made_up(tiles: int, voters: int) -> tuple[Maps, NDArray[np.uint8]]:
     """Maps by (mirrored, voter) and the truth."""
     generator = np.random.default_rng(0)
     shape = (tiles, 101, 101)
-    level = generator.normal(-0.42, 1.2, (tiles, 1, 1))  # of each tile: most are nearly empty or nearly full
-    logits = 10 * (smooth(generator, shape, 20) + 2 * level)
+    level = generator.normal(-0.6, 1.3, (tiles, 1, 1))  # of each tile: most are nearly empty or nearly full
+    logits = 10 * (smooth(generator, shape, 20) + 2 * level) + smooth(generator, shape, 3.5)
     maps = {
-        (flip, voter): (255 * expit(logits + 1.8 * smooth(generator, shape, 5))).astype(np.uint8)
+        (flip, voter): (255 * expit(logits + 1.5 * smooth(generator, shape, 11))).astype(np.uint8)
         for flip in (False, True)
         for voter in range(voters)
     }
@@ -98,7 +99,7 @@ def main() -> None:
         {"name": "bench", "level": "threshold", "space": space, "recipe": {}, "data": {}, "sampler": {"startup": 40}}
     )
     began = time.monotonic()
-    votes = Votes([FoldViews(slice(0, asked.tiles), maps, None)], truth, np.ones(asked.tiles, bool), (0.25, 0.75))
+    votes = Votes([FoldViews(slice(0, asked.tiles), maps, None)], truth, np.ones(asked.tiles, bool), (0.25, 0.75), 200)
     print(f"{asked.tiles} tiles, {asked.voters} voters, made ready in {time.monotonic() - began:.1f} s")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -33,7 +33,7 @@ from semisalt.studies.search import open_desk
 from semisalt.studies.space import Space
 from semisalt.studies.storage import locked
 from semisalt.studies.views import FoldViews, predicted_views, stored_views
-from semisalt.studies.votes import Votes, Voting
+from semisalt.studies.votes import Votes, Voting, whole_scores
 
 Announce = Callable[[str], None]
 
@@ -143,7 +143,9 @@ def _search(
     before = len(stored.get_trials(deepcopy=False))
     if before >= total:
         return True
-    votes = votes_of(request.space, material, views, material.search)
+    began = time.monotonic()
+    votes = votes_of(request.space, material, views)
+    announce(f"{votes.count} tiles made ready in {time.monotonic() - began:.1f} s")
 
     def score(params: dict[str, Any]) -> tuple[float, dict[str, Any]]:
         voting, operating = point_of(params, material.run)
@@ -160,11 +162,17 @@ def _search(
     return reached
 
 
-def votes_of(space: Space, material: Material, views: list[FoldViews], chosen: NDArray[np.bool_]) -> Votes:
-    """The scorer of chosen tiles [N] for a space; 0.5 can be asked for, too."""
+def votes_of(space: Space, material: Material, views: list[FoldViews]) -> Votes:
+    """The scorer of a space on the tiles that may be searched."""
+    ends = [round(float(end), 6) for end in (space["threshold"].low, space["threshold"].high) if end is not None]
+    islands = space["min_salt"].high if "min_salt" in space else None
+    return Votes(views, masks_of(material), material.search, (min(ends), max(ends)), int(islands or 0))
+
+
+def masks_of(material: Material) -> NDArray[np.uint8]:
+    """The truth of the out-of-fold tiles, [N, H, W]."""
     assert material.tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
-    ends = [float(end) for end in (space["threshold"].low, space["threshold"].high) if end is not None]
-    return Votes(views, material.tiles.masks, chosen, (min(0.5, *ends), max(0.5, *ends)))
+    return material.tiles.masks
 
 
 def point_of(params: dict[str, Any], run: RunDirectory) -> tuple[Voting, Operating]:
@@ -185,16 +193,18 @@ def _judge(
     """The best point against the run as it is at 0.5, on tiles that the search never saw; writes holdout.json."""
     if not material.holdout.any():
         return None
-    request, best = directory.request, best_trial(study, directory.path)
-    votes = votes_of(request.space, material, views, material.holdout)
-    own = point_of({"threshold": 0.5}, material.run)
-    default = votes.scores(*own)
-    chosen = votes.scores(*point_of(best.params, material.run))
-    plain = votes.scores(point_of(best.params, material.run)[0], Operating(0.5))
+    best = best_trial(study, directory.path)
+
+    def scores(voting: Voting, operating: Operating) -> NDArray[np.float64]:
+        return whole_scores(views, masks_of(material), material.holdout, voting, operating)
+
+    default = scores(*point_of({"threshold": 0.5}, material.run))
+    voting, operating = point_of(best.params, material.run)
+    chosen, plain = scores(voting, operating), scores(voting, Operating(0.5))
     result = {
         "best_trial": best.number,
-        "search_score": _search_score(request, best, material, views),
-        "tiles": votes.count,
+        "search_score": _search_score(best, material, views),
+        "tiles": len(default),
         "default": asdict(bootstrap(default)),
         "best": asdict(bootstrap(chosen)),
         "difference": asdict(paired_bootstrap(chosen, default)),
@@ -208,11 +218,9 @@ def _judge(
     return result
 
 
-def _search_score(
-    request: StudyRequest, best: FrozenTrial, material: Material, views: list[FoldViews]
-) -> dict[str, float]:
-    votes = votes_of(request.space, material, views, material.search)
-    return asdict(bootstrap(votes.scores(*point_of(best.params, material.run))))
+def _search_score(best: FrozenTrial, material: Material, views: list[FoldViews]) -> dict[str, float]:
+    point = point_of(best.params, material.run)
+    return asdict(bootstrap(whole_scores(views, masks_of(material), material.search, *point)))
 
 
 def _check_keep(space: Space, views: list[FoldViews]) -> None:

@@ -2,6 +2,7 @@
 
 A vote is a mean of its voters' maps. A pixel that every voter puts above the highest threshold of the space, or every
 one below the lowest, is decided whatever the weights; only the others (a few in a hundred) are voted on for each trial.
+What hangs together with what is found out once, as far as it can be (`basins.py`).
 The result is the same, to the bit, as voting on whole maps and post-processing them.
 """
 
@@ -13,10 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semisalt.inference.postprocess import CHUNK, remove_small
-from semisalt.inference.threshold import PROBABILITY, Operating
-from semisalt.metrics import N_LEVELS, levels_passed, overlap
+from semisalt.inference.components import HOLE_CONNECTIVITY, SALT_CONNECTIVITY, find_components
+from semisalt.inference.predict import vote
+from semisalt.inference.threshold import PROBABILITY, Operating, apply
+from semisalt.metrics import N_LEVELS, levels_passed, precision
+from semisalt.studies.basins import Basins, find_basins
 from semisalt.studies.views import FoldViews
+
+_CHUNK = 1024  # tiles scored at a time: each takes some milliseconds, beside which the calls count little
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,33 @@ class Voting:
 
 @dataclass(frozen=True, eq=False)
 class _Chunk:
-    """Some tiles of one fold: what is decided, and the voters' words on the rest."""
+    """Some tiles of one fold: the voters' words on what is not decided, and what hangs together with what."""
 
     view: FoldViews
     at: NDArray[np.int64]  # [n], where the tiles stand among those scored
-    decided: NDArray[np.uint8]  # [n, H, W], 1 where decided salt
-    open: NDArray[np.int64]  # [U], flat positions of what is not decided
     words: Mapping[tuple[bool, int], NDArray[np.uint8]]  # [U] each
-    truth: NDArray[np.uint8]  # [n, H, W]
+    true_areas: NDArray[np.int64]  # [n]
+    salt: Basins
+    background: Basins
+
+
+def whole_scores(
+    views: Sequence[FoldViews],
+    truth: NDArray[np.uint8],
+    chosen: NDArray[np.bool_],
+    voting: Voting,
+    operating: Operating,
+) -> NDArray[np.float64]:
+    """What `Votes` gives, of whole maps: quicker where one point is asked for. Raises ValueError for no tile."""
+    scores = []
+    for view in views:
+        members = np.flatnonzero(chosen[view.tiles])
+        if len(members) == 0:
+            continue
+        voters, weights = zip(*view.weights(voting.keep, voting.decay), strict=True)
+        maps = vote((view.maps[voting.flip, voter][members] for voter in voters), weights)
+        scores.append(precision(apply(maps, operating), truth[view.tiles][members]))
+    return np.concatenate(scores)
 
 
 class Votes:
@@ -48,6 +72,7 @@ class Votes:
         truth: [N, H, W], the out-of-fold tiles' masks.
         chosen: [N], the tiles to score.
         thresholds: the least and the greatest that will be asked for.
+        min_salt: the greatest size of islands that will be asked for.
     """
 
     def __init__(
@@ -56,38 +81,39 @@ class Votes:
         truth: NDArray[np.uint8],
         chosen: NDArray[np.bool_],
         thresholds: tuple[float, float],
+        min_salt: int,
     ) -> None:
         self.count = int(np.count_nonzero(chosen))
-        self.thresholds = thresholds
+        self.thresholds, self.min_salt = thresholds, min_salt
         # Empty whatever is asked for: these tiles are scored once.
         self.settled = np.full(self.count, -1, np.int64)
         least, most = (_least(threshold) for threshold in thresholds)
         rank = np.cumsum(chosen) - 1
         jobs = [
-            (view, members[start : start + CHUNK])
+            (view, members[start : start + _CHUNK])
             for view in views
             for members in (np.flatnonzero(chosen[view.tiles]),)
-            for start in range(0, len(members), CHUNK)
+            for start in range(0, len(members), _CHUNK)
         ]
         self.pool = ThreadPoolExecutor(os.cpu_count())
 
-        def build(job: tuple[FoldViews, NDArray[np.int64]]) -> _Chunk:
+        def build(job: tuple[FoldViews, NDArray[np.int64]]) -> _Chunk | None:
             view, members = job
             at = members + view.tiles.start
             return self._build(view, members, rank[at], truth[at], least, most)
 
-        self.chunks = [chunk for chunk in self.pool.map(build, jobs) if len(chunk.at)]
+        self.chunks = [chunk for chunk in self.pool.map(build, jobs) if chunk is not None]
 
     def scores(self, voting: Voting, operating: Operating) -> NDArray[np.float64]:
-        """Each chosen tile's score, float64 [N chosen]. Raises ValueError for a threshold outside the range."""
-        if not self.thresholds[0] <= operating.threshold <= self.thresholds[1]:
-            raise ValueError(f"threshold {operating.threshold} is outside {self.thresholds}")
+        """Each chosen tile's score, float64 [N chosen]. Raises ValueError for a point that was not announced."""
+        if not self.thresholds[0] <= operating.threshold <= self.thresholds[1] or operating.min_salt > self.min_salt:
+            raise ValueError(f"{operating} is outside thresholds {self.thresholds}, islands up to {self.min_salt}")
         points = self.settled.copy()
 
         def fill(chunk: _Chunk) -> None:
             points[chunk.at] = _points(chunk, voting, operating)
 
-        list(self.pool.map(fill, self.chunks))  # OpenCV and numpy let go of the interpreter's lock
+        list(self.pool.map(fill, self.chunks))  # numpy lets go of the interpreter's lock
         return points / N_LEVELS
 
     def _build(
@@ -98,17 +124,31 @@ class Votes:
         truth: NDArray[np.uint8],
         least: int,
         most: int,
-    ) -> _Chunk:
+    ) -> _Chunk | None:
         maps = {key: np.asarray(values[members]) for key, values in view.maps.items()}
         lowest = np.minimum.reduce(list(maps.values()))
         highest = np.maximum.reduce(list(maps.values()))
         empty = (highest < least).all(axis=(1, 2))
         self.settled[at[empty]] = np.where(truth[empty].any(axis=(1, 2)), 0, N_LEVELS)
         left = ~empty
-        decided = (lowest[left] >= most).view(np.uint8)
-        still_open = np.flatnonzero((lowest[left] < most) & (highest[left] >= least))
+        if not left.any():
+            return None
+        lowest, highest, truth = lowest[left], highest[left], truth[left]
+        pieces = find_components((lowest >= most).view(np.uint8), SALT_CONNECTIVITY)
+        # What may be dropped with an island is not decided.
+        decided = (pieces.area >= max(self.min_salt, 1))[pieces.labels].view(np.uint8)
+        never = (highest < least).view(np.uint8)
+        still_open = np.flatnonzero((decided | never) == 0)
         words = {key: values[left].ravel()[still_open] for key, values in maps.items()}
-        return _Chunk(view, at[left], decided, still_open, words, truth[left])
+        doubts = [~word for word in words.values()]
+        return _Chunk(
+            view,
+            at[left],
+            words,
+            np.count_nonzero(truth, axis=(1, 2)),
+            find_basins(list(words.values()), still_open, decided, truth, SALT_CONNECTIVITY),
+            find_basins(doubts, still_open, never, truth, HOLE_CONNECTIVITY),
+        )
 
 
 def _points(chunk: _Chunk, voting: Voting, operating: Operating) -> NDArray[np.int64]:
@@ -117,11 +157,20 @@ def _points(chunk: _Chunk, voting: Voting, operating: Operating) -> NDArray[np.i
     total: NDArray[np.float32] | float = 0.0
     for voter, weight in chunk.view.weights(voting.keep, voting.decay):
         total = total + np.float32(weight) * chunk.words[voting.flip, voter]
-    masks = chunk.decided.copy()
-    masks.ravel()[chunk.open] = np.rint(total) >= _least(operating.threshold)
-    if operating.min_salt > 1 or operating.min_hole > 1:
-        masks = remove_small(masks, operating.min_salt, operating.min_hole)
-    return levels_passed(*overlap(masks, chunk.truth))
+    salt = np.rint(total) >= _least(operating.threshold)
+    n = len(chunk.at)
+    counts = chunk.salt.count(salt)
+    areas = chunk.salt.per_tile(counts, n)  # predicted salt, and how much of it is salt in truth
+    if operating.min_salt > 1:
+        islands = chunk.salt.small(salt, counts[0], operating.min_salt)
+        areas -= chunk.salt.per_tile(counts, n, islands)
+        salt[chunk.salt.open_pixels(islands)] = False
+    if operating.min_hole > 1:
+        counts = chunk.background.count(~salt)
+        holes = chunk.background.small(~salt, counts[0], operating.min_hole)
+        holes = holes[areas[0, chunk.background.tile[holes]] > 0]  # a tile without salt stays empty
+        areas += chunk.background.per_tile(counts, n, holes)
+    return levels_passed(areas[1], areas[0] + chunk.true_areas - areas[1])
 
 
 def _least(threshold: float) -> int:

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semisalt.inference.threshold import Operating
+from semisalt.studies import votes as module
 from semisalt.studies.views import FoldViews
-from semisalt.studies.votes import Votes, Voting
+from semisalt.studies.votes import Votes, Voting, whole_scores
 
 VOTERS = 3
 
@@ -57,7 +58,7 @@ def slow_score(
 
 @pytest.fixture(scope="module")
 def world() -> tuple[list[FoldViews], NDArray[np.uint8], NDArray[np.bool_]]:
-    """Two folds of 150 and 40 tiles (more than a chunk, and less), a third of the tiles not scored."""
+    """Two folds of 150 and 40 tiles, a third of the tiles not scored."""
     generator = np.random.default_rng(0)
     views = [
         FoldViews(part, voters(generator, part.stop - part.start), None) for part in (slice(0, 150), slice(150, 190))
@@ -68,10 +69,11 @@ def world() -> tuple[list[FoldViews], NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 def test_scores_are_those_of_slow_arithmetic(
-    world: tuple[list[FoldViews], NDArray[np.uint8], NDArray[np.bool_]],
+    world: tuple[list[FoldViews], NDArray[np.uint8], NDArray[np.bool_]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 64)
     views, truth, chosen = world
-    votes = Votes(views, truth, chosen, (0.25, 0.75))
+    votes = Votes(views, truth, chosen, (0.25, 0.75), 29)
     generator = np.random.default_rng(1)
     different = set()
     for trial in range(12):
@@ -88,17 +90,33 @@ def test_scores_are_those_of_slow_arithmetic(
             wanted += slow_score(maps, weights, voting.flip, operating, truth[view.tiles][inside])
         scores = votes.scores(voting, operating)
         assert scores.tolist() == pytest.approx(wanted, abs=1e-12)
+        assert np.array_equal(whole_scores(views, truth, chosen, voting, operating), scores)
         different.add(round(float(scores.mean()), 6))
     assert len(different) > 6  # the points are not all alike
     assert votes.count == chosen.sum()
 
 
-def test_thresholds_outside_the_space_are_refused(
-    world: tuple[list[FoldViews], NDArray[np.uint8], NDArray[np.bool_]],
+@pytest.mark.parametrize("operating", [Operating(0.39), Operating(0.61), Operating(0.5, min_salt=11)])
+def test_points_outside_the_space_are_refused(
+    world: tuple[list[FoldViews], NDArray[np.uint8], NDArray[np.bool_]], operating: Operating
 ) -> None:
-    votes = Votes(*world, (0.4, 0.6))
+    votes = Votes(*world, (0.4, 0.6), 10)
     with pytest.raises(ValueError, match="outside"):
-        votes.scores(Voting(3, 1.0, False), Operating(0.39))
+        votes.scores(Voting(3, 1.0, False), operating)
+
+
+def test_tiles_of_one_kind(world: tuple[list[FoldViews], NDArray[np.uint8], NDArray[np.bool_]]) -> None:
+    """Planted: voters who say nothing of any tile, who say salt everywhere, and a fold of which no tile is scored."""
+    views, truth, _ = world
+    first = views[0].tiles
+    chosen = np.arange(len(truth)) < first.stop
+    operating = Operating(0.5, 40, 24 * 20 + 1)
+    for value in (0, 255):
+        maps = {key: np.full_like(words, value) for key, words in views[0].maps.items()}
+        votes = Votes([FoldViews(first, maps, None), views[1]], truth, chosen, (0.25, 0.75), 40)
+        wanted = slow_score(maps, {VOTERS - 1: 1.0}, True, operating, truth[first])
+        assert votes.scores(Voting(1, 0.5, True), operating).tolist() == pytest.approx(wanted, abs=1e-12)
+        assert len(set(wanted)) > 1
 
 
 def test_fixed_voters_are_heard_as_the_run_has_them(
@@ -107,7 +125,7 @@ def test_fixed_voters_are_heard_as_the_run_has_them(
     views, truth, _ = world
     everything = np.ones(len(truth), np.bool_)
     fixed = [FoldViews(view.tiles, view.maps, (0.2, 0.3, 0.5)) for view in views]
-    scores = Votes(fixed, truth, everything, (0.25, 0.75)).scores(Voting(1, 0.5, True), Operating(0.45))
+    scores = Votes(fixed, truth, everything, (0.25, 0.75), 0).scores(Voting(1, 0.5, True), Operating(0.45))
     wanted = [
         score
         for view in views
