@@ -152,9 +152,12 @@ def test_whole_tables_can_be_chosen_and_a_weight_within_them() -> None:
         assert finish == {**mix, "bce": chosen["loss.finish.bce"]}
 
 
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+        st.none() | st.booleans() | st.integers() | FINITE | st.text(max_size=5),
         lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=3), children, max_size=3),
         max_leaves=5,
     )
