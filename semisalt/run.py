@@ -209,6 +209,13 @@ class RunDirectory:
         """Folder of each fold's own probabilities on the unlabelled tiles, fold0.npy …, uint8 [n, H, W]."""
         return self.path / "unlabelled"
 
+    def maps_of(self, limit: int | None, seed: int) -> Path:
+        """Likewise on another configuration's sample of the unlabelled tiles, which must not replace the run's own."""
+        own = self.config.data.unlabelled_limit
+        if limit == own and (limit is None or seed == self.config.seed):
+            return self.unlabelled
+        return self.path / ("unlabelled_all" if limit is None else f"unlabelled_{limit}_seed{seed}")
+
     @contextmanager
     def lock(self, wait: Callable[[str], object] | None = None) -> Iterator[None]:
         """Hold the run for writing, and remove what a killed holder left half-written.

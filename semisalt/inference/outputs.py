@@ -92,9 +92,7 @@ def submit(
 
     `correct`, where given, has the last word on the masks.
     """
-    limited = run.config.data.unlabelled_limit is not None
-    folder = run.path / "unlabelled_all" if limited else run.unlabelled
-    prediction = predict(run, survey.unlabelled, folder, device, announce)
+    prediction = predict(run, survey.unlabelled, run.maps_of(None, run.config.seed), device, announce)
     if correct:
         prediction = correct(prediction)
     path = run.path / "submission.csv"

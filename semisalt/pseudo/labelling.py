@@ -49,6 +49,7 @@ class Task:
         voters: the folds whose models vote: the fold's own, or all of them (pooled).
         bare: the survey's unlabelled tiles.
         division: the labelled tiles; those that lost their labels to the label fraction are candidates too.
+        maps: folder of the source for the voters' probabilities.
         half: which half of the candidates may be taken, 0 or 1; None: all.
     """
 
@@ -57,6 +58,7 @@ class Task:
     voters: tuple[int, ...]
     bare: TileSet
     division: Division
+    maps: Path
     half: int | None = None
 
     @property
@@ -66,10 +68,9 @@ class Task:
         The first part is what `semisalt predict` predicts, too; then come the tiles that each other fold has set
         aside, which a voter of pooled labels predicts once for all folds.
         """
-        folder = self.source.unlabelled
-        parts = [(self.bare, [folder / f"fold{voter}.npy" for voter in self.voters])]
+        parts = [(self.bare, [self.maps / f"fold{voter}.npy" for voter in self.voters])]
         for other in self.division.others(self.fold):
-            files = [folder / f"fold{voter}-aside{other}.npy" for voter in self.voters]
+            files = [self.maps / f"fold{voter}-aside{other}.npy" for voter in self.voters]
             parts.append((self.division.aside(other), files))
         return [part for part in parts if len(part[0])]
 
@@ -91,7 +92,7 @@ def label_fold(
     if folder.complete():
         return
     begin = time.monotonic()
-    for leftovers in (folder.path, task.source.unlabelled):
+    for leftovers in (folder.path, task.maps):
         remove_leftovers(leftovers)  # of a killed labelling
     _refuse_unmeasured(task, config)
     provenance = _origin(task, folder)

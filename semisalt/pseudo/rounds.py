@@ -191,7 +191,8 @@ def _round(
                 for fold in request.folds:
                     voters = request.folds if request.pooled else (fold,)
                     half = (number - 1) % 2 if recipe.pseudo.use == "half_swap" else None
-                    task = Task(before, fold, voters, bare, division, half)
+                    maps = before.maps_of(recipe.data.unlabelled_limit, recipe.seed)
+                    task = Task(before, fold, voters, bare, division, maps, half)
                     label_fold(task, recipe.pseudo, label_directory(run, fold), accelerator.device, announce)
         accelerator.wait_for_everyone()
 

@@ -57,7 +57,9 @@ def write_gallery(run: RunDirectory, fold: int, survey: Survey) -> Path:
         raise UserError(f"{run.path}: fold {fold} has no labels; go on with {run.going_on}")
     provenance, rows = folder.provenance(), verdicts_of(folder)
     config = run.config
-    task = Task(_source(run, provenance), fold, _voters(provenance), bare_tiles(survey, config), divide(survey, config))
+    source = _source(run, provenance)
+    maps = source.maps_of(config.data.unlabelled_limit, config.seed)
+    task = Task(source, fold, _voters(provenance), bare_tiles(survey, config), divide(survey, config), maps)
     tiles = task.candidates
     if [row["id"] for row in rows] != list(tiles.ids):
         raise UserError(f"{folder.tiles} is of other tiles than the survey's")

@@ -60,7 +60,7 @@ class Basins:
     def open_pixels(self, basins: Indices) -> Indices:
         """The numbers of the open pixels of some basins."""
         ends = np.append(self.starts, len(self.truly))
-        pixels: Indices = self.pixels[_ranges(8 * ends[basins], 8 * ends[basins + 1])]
+        pixels = self.pixels[_ranges(8 * ends[basins], 8 * ends[basins + 1])]
         return pixels[pixels < self.count_open]
 
     def small(self, there: Flags, sizes: Indices, smallest: int) -> Indices:
@@ -95,7 +95,8 @@ def _ranges(first: Indices, end: Indices) -> Indices:
     """All numbers from each `first` to before its `end`, one range after the other."""
     lengths = end - first
     before = lengths.cumsum() - lengths
-    return np.arange(int(lengths.sum())) + np.repeat(first - before, lengths)
+    numbers: Indices = np.arange(int(lengths.sum())) + np.repeat(first - before, lengths)
+    return numbers
 
 
 def find_basins(

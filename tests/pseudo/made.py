@@ -104,7 +104,12 @@ def maps_of(run: RunDirectory, survey: Survey, seed: int, tiles: TileSet) -> NDA
 
 def task_of(run: RunDirectory, survey: Survey, fold: int = 0, **changes: Any) -> Task:
     config = run.config
-    values = {"voters": (fold,), "bare": bare_tiles(survey, config), "division": divide(survey, config)}
+    values = {
+        "voters": (fold,),
+        "bare": bare_tiles(survey, config),
+        "division": divide(survey, config),
+        "maps": run.unlabelled,
+    }
     return Task(run, fold, **{**values, **changes})
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,16 @@ def test_the_rounds_divide_the_tiles_as_the_source(source: RunDirectory, tiles: 
     request = request_of(source, rounds=1)
     start(request, tiles)
     assert read_csv(request.run(1).path / "folds.csv") == read_csv(source.path / "folds.csv")
+
+
+def test_a_sources_own_predictions_outlive_rounds_on_another_sample(source: RunDirectory, tiles: Survey) -> None:
+    start(request_of(source, rounds=1), tiles)
+    own = {path: path.read_bytes() for path in source.unlabelled.iterdir()}
+    assert len(own) > 8
+    data = CONFIG.data.model_copy(update={"unlabelled_limit": 9})
+    other = replace(request_of(source, rounds=1), path=source.path.parent / "other")
+    start(other, tiles, CONFIG.model_copy(update={"data": data}))
+    assert {path: path.read_bytes() for path in source.unlabelled.iterdir()} == own
+    beside = source.maps_of(9, CONFIG.seed)
+    assert len(np.load(beside / "fold0.npy")) == 9
+    assert source.maps_of(None, 7) == source.unlabelled
