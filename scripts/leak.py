@@ -8,6 +8,7 @@
 Both rounds come from one baseline of a label fraction under 1. Of each fold's validation tiles some keep their labels:
 the other folds learn from these, and with --pooled hand what they learned to the fold itself. The rest of the
 validation tiles are kept out of everything. What pooling gains on the former beyond its gain on the latter is leak.
+Folds that were run in several directories are given with commas, as to `semisalt compare`.
 """
 
 import argparse
@@ -24,11 +25,19 @@ from semisalt.run import RunDirectory, read_csv
 _DRAWS = 10_000
 
 
-def scores(run: RunDirectory) -> dict[str, float]:
+def scores(runs: list[RunDirectory]) -> dict[str, float]:
     """Precision at 0.5 of every out-of-fold tile, by id."""
-    probabilities, tiles, _ = load_oof(run, load_survey(run.source()).labelled)
-    assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
-    return dict(zip(tiles.ids, precision(probabilities > 127, tiles.masks).tolist(), strict=True))
+    found: dict[str, float] = {}
+    for run in runs:
+        probabilities, tiles, _ = load_oof(run, load_survey(run.source()).labelled)
+        assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
+        found |= zip(tiles.ids, precision(probabilities > 127, tiles.masks).tolist(), strict=True)
+    return found
+
+
+def runs_of(text: str) -> list[RunDirectory]:
+    """Run directories from RUN or RUN,RUN."""
+    return [RunDirectory.open(Path(name)) for name in text.split(",")]
 
 
 def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
@@ -42,13 +51,13 @@ def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> str:
 def main() -> None:
     """Compare, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("own", type=Path, help="the round whose folds were labelled by their own models")
-    parser.add_argument("pooled", type=Path, help="the same round with --pooled")
+    parser.add_argument("own", type=runs_of, help="the round whose folds were labelled by their own models")
+    parser.add_argument("pooled", type=runs_of, help="the same round with --pooled")
     options = parser.parse_args()
-    own, pooled = RunDirectory.open(options.own), RunDirectory.open(options.pooled)
-    if own.inflated or not pooled.inflated:
+    own, pooled = options.own, options.pooled
+    if any(run.inflated for run in own) or not all(run.inflated for run in pooled):
         raise SystemExit("give the round of the folds' own labels first, the pooled one second")
-    kept = {row["id"] for row in read_csv(own.path / "folds.csv") if row["label_used"] == "1"}
+    kept = {row["id"] for row in read_csv(own[0].path / "folds.csv") if row["label_used"] == "1"}
     one, other = scores(own), scores(pooled)
     ids = sorted(one.keys() & other.keys())
     groups = {
