@@ -76,16 +76,17 @@ def _tiles(comparison: Comparison) -> str:
 
 
 def _cells(row: Row, gap: str) -> tuple[str, ...]:
+    """A row's cells; `gap` parts what may stand on lines of its own, so that seven columns fit a terminal."""
     # Never a score without its mark.
     marks = [mark for mark, told in (("INFLATED", row.inflated), ("chosen by score", row.chosen)) if told]
     return (
         row.name,
         row.method,
         f"{row.labels:,.0f}",
-        " + ".join(f"{steps:,.0f}" for steps in row.steps),
+        f" +{gap}".join(f"{steps:,.0f}" for steps in row.steps),
         f"{row.seconds / 60:.0f}" if row.seconds >= 600 else f"{row.seconds / 60:.1f}",
-        gap.join([str(row.score), *(f"({mark})" for mark in marks)]),
-        "" if row.difference is None else row.difference.signed,
+        gap.join([str(row.score).replace(" [", f"{gap}["), *(f"({mark})" for mark in marks)]),
+        "" if row.difference is None else row.difference.signed.replace(" [", f"{gap}["),
     )
 
 
