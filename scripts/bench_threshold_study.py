@@ -25,9 +25,10 @@ from scipy.special import expit
 from semisalt.inference.evaluate import load_oof
 from semisalt.inference.outputs import own_survey
 from semisalt.inference.threshold import Operating
+from semisalt.memory import keep_freed_memory
 from semisalt.run import RunDirectory
-from semisalt.studies.ahead import search_ahead
 from semisalt.studies.directory import StudyDirectory
+from semisalt.studies.in_memory import search_in_memory
 from semisalt.studies.request import StudyRequest, write_request
 from semisalt.studies.storage import open_storage
 from semisalt.studies.views import FoldViews, predicted_views
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--voters", type=int, default=3)
     parser.add_argument("--trials", type=int, default=300)
     asked = parser.parse_args()
+    keep_freed_memory()  # as every command does
     maps, truth = (
         repeated(RunDirectory.open(asked.run), asked.tiles, asked.voters)
         if asked.run
@@ -113,7 +115,7 @@ def main() -> None:
         write_request(directory.path / "study.yaml", request)
         stored = optuna.create_study(storage=open_storage(directory), direction="maximize")
         began, used = time.monotonic(), time.process_time()
-        search_ahead(request, stored, asked.trials, None, score)
+        search_in_memory(request, stored, asked.trials, None, score)
         wall, used = time.monotonic() - began, time.process_time() - used
     print(f"{asked.trials} trials: {asked.trials / wall:.1f} a second; {asked.trials / used:.1f} a second of processor")
 

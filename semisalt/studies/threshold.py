@@ -25,9 +25,9 @@ from semisalt.inference.outputs import own_survey
 from semisalt.inference.threshold import Operating
 from semisalt.metrics import bootstrap, paired_bootstrap
 from semisalt.run import RunDirectory
-from semisalt.studies.ahead import search_ahead
 from semisalt.studies.best import best_trial
 from semisalt.studies.directory import StudyDirectory
+from semisalt.studies.in_memory import search_in_memory
 from semisalt.studies.request import StudyRequest
 from semisalt.studies.search import open_desk
 from semisalt.studies.space import Space
@@ -156,7 +156,7 @@ def _search(
         return value, {"score": interval, "operating": asdict(operating)}
 
     began = time.monotonic()
-    reached = search_ahead(request, stored, total, timeout, score)
+    reached = search_in_memory(request, stored, total, timeout, score)
     made, spent = len(stored.get_trials(deepcopy=False)) - before, time.monotonic() - began
     announce(f"{made} trials on {votes.count} tiles in {spent:.1f} s, {made / spent:.0f} a second")
     return reached

@@ -1,13 +1,14 @@
 """Scoring one operating point and one way of voting in milliseconds.
 
-A vote is a mean of its voters' maps. A pixel that every voter puts above the highest threshold of the space, or every
-one below the lowest, is decided whatever the weights; only the others (a few in a hundred) are voted on for each trial.
-What hangs together with what is found out once, as far as it can be (`basins.py`).
+A vote is a mean of its voters' maps, all of them mirrored or none. A pixel that every voter puts above the highest
+threshold of the space, or every one below the lowest, is decided whatever the weights; only the others (a few in a
+hundred) are voted on for each trial. What hangs together with what is found out once, as far as it can be, in
+`basins.py`.
 The result is the same, to the bit, as voting on whole maps and post-processing them.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -35,11 +36,13 @@ class Voting:
 
 @dataclass(frozen=True, eq=False)
 class _Chunk:
-    """Some tiles of one fold: the voters' words on what is not decided, and what hangs together with what."""
+    """Some tiles of one fold, mirrored or not: what its voters say of pixels that are not decided, and what hangs
+    together with what.
+    """
 
     view: FoldViews
     at: NDArray[np.int64]  # [n], where the tiles stand among those scored
-    words: Mapping[tuple[bool, int], NDArray[np.uint8]]  # [U] each
+    words: Sequence[NDArray[np.uint8]]  # [U] each, the oldest voter's first
     true_areas: NDArray[np.int64]  # [n]
     salt: Basins
     background: Basins
@@ -85,51 +88,56 @@ class Votes:
     ) -> None:
         self.count = int(np.count_nonzero(chosen))
         self.thresholds, self.min_salt = thresholds, min_salt
-        # Empty whatever is asked for: these tiles are scored once.
-        self.settled = np.full(self.count, -1, np.int64)
-        least, most = (_least(threshold) for threshold in thresholds)
+        flips = {flip for view in views for flip, _ in view.maps}
+        # Tiles that are empty whatever is asked for are scored once.
+        self.settled = {flip: np.full(self.count, -1, np.int64) for flip in flips}
         rank = np.cumsum(chosen) - 1
         jobs = [
-            (view, members[start : start + _CHUNK])
+            (flip, view, members[start : start + _CHUNK])
+            for flip in flips
             for view in views
             for members in (np.flatnonzero(chosen[view.tiles]),)
             for start in range(0, len(members), _CHUNK)
         ]
         self.pool = ThreadPoolExecutor(os.cpu_count())
 
-        def build(job: tuple[FoldViews, NDArray[np.int64]]) -> _Chunk | None:
-            view, members = job
+        def build(job: tuple[bool, FoldViews, NDArray[np.int64]]) -> _Chunk | None:
+            flip, view, members = job
             at = members + view.tiles.start
-            return self._build(view, members, rank[at], truth[at], least, most)
+            return self._build(flip, view, members, rank[at], truth[at])
 
-        self.chunks = [chunk for chunk in self.pool.map(build, jobs) if chunk is not None]
+        self.chunks: dict[bool, list[_Chunk]] = {flip: [] for flip in flips}
+        for (flip, _, _), chunk in zip(jobs, self.pool.map(build, jobs), strict=True):
+            if chunk is not None:
+                self.chunks[flip].append(chunk)
 
     def scores(self, voting: Voting, operating: Operating) -> NDArray[np.float64]:
         """Each chosen tile's score, float64 [N chosen]. Raises ValueError for a point that was not announced."""
         if not self.thresholds[0] <= operating.threshold <= self.thresholds[1] or operating.min_salt > self.min_salt:
             raise ValueError(f"{operating} is outside thresholds {self.thresholds}, islands up to {self.min_salt}")
-        points = self.settled.copy()
+        if voting.decay > 1:
+            raise ValueError(f"{voting}: no voter is louder than a newer one")
+        points = self.settled[voting.flip].copy()
 
         def fill(chunk: _Chunk) -> None:
             points[chunk.at] = _points(chunk, voting, operating)
 
-        list(self.pool.map(fill, self.chunks))  # numpy lets go of the interpreter's lock
+        list(self.pool.map(fill, self.chunks[voting.flip]))  # numpy lets go of the interpreter's lock
         return points / N_LEVELS
 
     def _build(
         self,
+        flip: bool,
         view: FoldViews,
         members: NDArray[np.int64],
         at: NDArray[np.int64],
         truth: NDArray[np.uint8],
-        least: int,
-        most: int,
     ) -> _Chunk | None:
-        maps = {key: np.asarray(values[members]) for key, values in view.maps.items()}
-        lowest = np.minimum.reduce(list(maps.values()))
-        highest = np.maximum.reduce(list(maps.values()))
+        least, most = (_least(threshold) for threshold in self.thresholds)
+        maps = [np.asarray(view.maps[flip, voter][members]) for voter in range(view.voters)]
+        lowest, highest = np.minimum.reduce(maps), np.maximum.reduce(maps)
         empty = (highest < least).all(axis=(1, 2))
-        self.settled[at[empty]] = np.where(truth[empty].any(axis=(1, 2)), 0, N_LEVELS)
+        self.settled[flip][at[empty]] = np.where(truth[empty].any(axis=(1, 2)), 0, N_LEVELS)
         left = ~empty
         if not left.any():
             return None
@@ -139,15 +147,20 @@ class Votes:
         decided = (pieces.area >= max(self.min_salt, 1))[pieces.labels].view(np.uint8)
         never = (highest < least).view(np.uint8)
         still_open = np.flatnonzero((decided | never) == 0)
-        words = {key: values[left].ravel()[still_open] for key, values in maps.items()}
-        doubts = [~word for word in words.values()]
+        words = [values[left].ravel()[still_open] for values in maps]
+        newest_first = words[::-1]  # as loud as any after it: Voting.decay
+        salt = find_basins(newest_first, still_open, decided, truth, SALT_CONNECTIVITY)
+        background = find_basins([~word for word in newest_first], still_open, never, truth, HOLE_CONNECTIVITY)
+        # By basin of salt, with words of 0 between basins: these are never salt.
+        order = salt.pixels
+        assert order is not None  # noqa: S101  # they lie tile by tile as yet
         return _Chunk(
             view,
             at[left],
-            words,
+            [np.append(word, np.uint8(0)).take(order) for word in words],
             np.count_nonzero(truth, axis=(1, 2)),
-            find_basins(list(words.values()), still_open, decided, truth, SALT_CONNECTIVITY),
-            find_basins(doubts, still_open, never, truth, HOLE_CONNECTIVITY),
+            salt.laid_out(order),
+            background.laid_out(order),
         )
 
 
@@ -156,7 +169,7 @@ def _points(chunk: _Chunk, voting: Voting, operating: Operating) -> NDArray[np.i
     # As inference.predict.vote does it, word for word: the sum is the same to the bit.
     total: NDArray[np.float32] | float = 0.0
     for voter, weight in chunk.view.weights(voting.keep, voting.decay):
-        total = total + np.float32(weight) * chunk.words[voting.flip, voter]
+        total = total + np.float32(weight) * chunk.words[voter]
     salt = np.rint(total) >= _least(operating.threshold)
     n = len(chunk.at)
     counts = chunk.salt.count(salt)

@@ -57,9 +57,13 @@ def test_small_components_and_counts_are_those_of_labelling(
     maps = made_up(seed, tiles, voters, noise, width)
     truth = (made_up(seed + 1, tiles, 1, 0, 2.0)[0] > 127).astype(np.uint8)
     basins, spots = build(maps, truth, connectivity)
-    weights = np.array(data.draw(st.lists(st.floats(0, 1), min_size=voters, max_size=voters))) + 1e-3
+    loudness = sorted(data.draw(st.lists(st.floats(0, 1), min_size=voters, max_size=voters)), reverse=True)
+    weights = (np.array(loudness) + 1e-9) / sum(loudness, voters * 1e-9)
     cut = data.draw(st.integers(LEAST, MOST))
-    masks = np.rint(np.einsum("v,vnhw->nhw", weights / weights.sum(), maps.astype(float))) >= cut
+    total = np.zeros(truth.shape, np.float32)
+    for weight, word in zip(weights[::-1], maps[::-1], strict=True):
+        total += np.float32(weight) * word
+    masks = np.rint(total) >= cut
     there = masks.ravel()[spots]
     counts = basins.count(there)
 
@@ -87,14 +91,43 @@ def test_a_basin_holds_what_no_vote_can_part() -> None:
         assert sizes[basins.small(there, sizes, 3)].sum() == wanted
 
 
-def test_voters_who_differ_on_the_order_leave_a_pixel_alone() -> None:
-    """Planted: the first says that the left pixel is likelier, the second the right one; each can be there alone."""
-    maps = np.array([[[[150, 100]]], [[[100, 150]]]], np.uint8)
-    basins, _ = build(maps, np.zeros((1, 1, 2), np.uint8), 4)
-    assert len(basins.tile) == 2
-    for there in ([True, False], [False, True]):
-        sizes = basins.count(np.array(there))[0]
-        assert len(basins.small(np.array(there), sizes, 2)) == 1
+@pytest.mark.parametrize(
+    ("louder", "other", "basins"),
+    [
+        ([150, 100], [100, 150], 2),  # as loud as each other, and neither pixel is likelier
+        ([100, 150], [160, 100], 2),  # the louder one alone leaves the right pixel, both alike the left
+        ([150, 100], [100, 149], 1),  # whoever hears the louder one more, or both alike, finds the left likelier
+        ([150, 100], [150, 100], 1),
+    ],
+)
+def test_a_pixel_follows_its_neighbour_only_where_no_vote_parts_them(
+    louder: list[int], other: list[int], basins: int
+) -> None:
+    maps = np.array([[[louder]], [[other]]], np.uint8)
+    found, _ = build(maps, np.zeros((1, 1, 2), np.uint8), 4)
+    assert len(found.tile) == basins
+    if basins == 2:
+        for there in ([True, False], [False, True]):
+            sizes = found.count(np.array(there))[0]
+            assert len(found.small(np.array(there), sizes, 2)) == 1
+
+
+def test_basins_in_another_order_of_pixels_tell_the_same() -> None:
+    maps = made_up(5, 3, 2, 40, 1.0)
+    basins, spots = build(maps, np.ones(maps.shape[1:], np.uint8), 8)
+    order = basins.pixels
+    assert order is not None
+    there = maps[0].ravel()[spots] > 120
+    moved = basins.laid_out(order)
+    counts, places = basins.count(there), np.append(there, False)[order]
+    assert moved.pixels is None
+    assert moved.count(places).tolist() == counts.tolist()
+    small = basins.small(there, counts[0], 9)
+    assert len(small) > 3
+    assert moved.small(places, counts[0], 9).tolist() == small.tolist()
+    assert sorted(order[moved.open_pixels(small)][places[moved.open_pixels(small)]]) == sorted(
+        pixel for pixel in basins.open_pixels(small) if there[pixel]
+    )
 
 
 @pytest.mark.parametrize("value", [0, 255])
