@@ -97,9 +97,13 @@ class RunDirectory:
         A run that ended before its first checkpoint is begun anew.
 
         Raises:
-            UserError: the directory already holds a run.
+            UserError: the directory already holds a run, or what is left of one.
         """
-        if (path / "config.yaml").exists() and cls(path).has_checkpoint():
+        if cls(path).has_checkpoint():
+            if not (path / "config.yaml").exists():
+                raise UserError(
+                    f"{path} holds folds of a run whose config.yaml is gone: remove it, or choose another --run"
+                )
             raise UserError(f"{path} already holds a run: add --resume to go on with it, or choose another --run")
         write_json(path / "provenance.json", provenance)
         # Last: its existence says that the run was begun.
@@ -134,7 +138,7 @@ class RunDirectory:
 
     def has_checkpoint(self) -> bool:
         """Whether any fold was begun or finished."""
-        folds = (self.fold(index) for index in range(self.config.data.folds))
+        folds = (FoldDirectory(path) for path in self.path.glob("fold*"))
         return any(fold.checkpoint.exists() or fold.result.exists() for fold in folds)
 
     @property

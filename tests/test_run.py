@@ -92,6 +92,13 @@ def test_create_writes_a_run_and_refuses_an_existing_one(tmp_path: Path) -> None
     assert run.config == config
 
 
+def test_folds_left_over_from_a_run_are_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    """Planted: a run is removed while its process still writes, and begun anew: its folds would go on by themselves."""
+    begin(RunDirectory(tmp_path))
+    with pytest.raises(UserError, match=r"holds folds of a run whose config\.yaml is gone: remove it"):
+        RunDirectory.create(tmp_path, Config(), provenance())
+
+
 def test_resume_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run"):
         RunDirectory.resume(tmp_path, None, "f" * 64)
