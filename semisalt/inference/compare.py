@@ -83,8 +83,11 @@ def compare(subjects: Sequence[Subject], survey: Survey, folds: Sequence[int] | 
         folds: which folds' tiles; None: those that all subjects have finished.
 
     Raises:
-        UserError: other data or other validation tiles, or folds that a subject has not finished; it is named.
+        UserError: other data or other validation tiles, folds that a subject has not finished, or runs that are not
+            parts of one; they are named.
     """
+    for subject in subjects:
+        _check_parts(subject)
     chosen = _folds(subjects, folds)
     _check_tiles(subjects, survey, chosen)
     scores = [_scores(subject, survey, chosen) for subject in subjects]
@@ -93,6 +96,18 @@ def compare(subjects: Sequence[Subject], survey: Survey, folds: Sequence[int] | 
         for index, (subject, mine) in enumerate(zip(subjects, scores, strict=True))
     )
     return Comparison(chosen, len(scores[0]), rows)
+
+
+def _check_parts(subject: Subject) -> None:
+    """Refuse runs under one name that learned otherwise, or that have a fold in common."""
+    first, held = subject.runs[0], dict[int, RunDirectory]()
+    for run in subject.runs:
+        if (run.config.method, run.provenance.get("round")) != (first.config.method, first.provenance.get("round")):
+            raise UserError(f"{subject.name}: {first.path} and {run.path} did not learn alike; compare them by a space")
+        for fold in run.finished_folds():
+            other = held.setdefault(fold, run)
+            if other is not run:
+                raise UserError(f"{subject.name}: fold {fold} is finished in {other.path} and in {run.path}: name one")
 
 
 def _folds(subjects: Sequence[Subject], wanted: Sequence[int] | None) -> tuple[int, ...]:

@@ -8,6 +8,9 @@ from torch import nn
 
 from semisalt.data.batches import Batch
 
+# What a loss counts at least where another one is held against it: a hinge alone reaches 0.
+LEAST_LOSS = 1e-6
+
 
 @dataclass(frozen=True)
 class Progress:

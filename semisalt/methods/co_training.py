@@ -12,7 +12,7 @@ from semisalt.data.channels import Channels
 from semisalt.losses.mix import mix
 from semisalt.losses.view_agreement import view_agreement
 from semisalt.losses.view_difference import view_difference
-from semisalt.methods import Losses, Progress
+from semisalt.methods import LEAST_LOSS, Losses, Progress
 from semisalt.methods.adversarial import fgsm
 from semisalt.methods.ramp import ramp
 from semisalt.models.views import Views, mean_logit
@@ -53,7 +53,8 @@ class CoTraining:
         weight = ramp(progress.share, config.ramp)
         weighed = weight * (config.agreement * agreement + config.difference * difference)
         parts |= {"agreement": agreement.detach(), "difference": difference.detach()}
-        health = _health(bare.detach()) | {"consistency_share": (weighed / supervised).detach()}
+        share = (weighed / supervised.clamp(min=LEAST_LOSS)).detach()
+        health = _health(bare.detach()) | {"consistency_share": share}
         return Losses(supervised + weighed, parts, health)
 
     def after_step(self, progress: Progress) -> None:

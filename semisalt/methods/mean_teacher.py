@@ -10,7 +10,7 @@ from semisalt.data.batches import Batch
 from semisalt.data.channels import Channels
 from semisalt.losses.consistency import squared_consistency, sure, threshold_consistency
 from semisalt.losses.mix import mix
-from semisalt.methods import Losses, Progress
+from semisalt.methods import LEAST_LOSS, Losses, Progress
 from semisalt.methods.cutmix import boxes, paste
 from semisalt.methods.ramp import ramp
 from semisalt.models.ema import Average
@@ -59,7 +59,7 @@ class MeanTeacher:
             consistency = agreement(unlabelled, word, config)
         weighed = config.weight * ramp(progress.share, config.ramp) * consistency
         parts["consistency"] = consistency.detach()
-        health["consistency_share"] = (weighed / supervised).detach()
+        health["consistency_share"] = (weighed / supervised.clamp(min=LEAST_LOSS)).detach()
         return Losses(supervised + weighed, parts, health)
 
     @torch.no_grad()

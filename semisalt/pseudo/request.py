@@ -85,6 +85,8 @@ def understand(
         UserError: nothing to go on with, a source that is no run, or rounds that would lie in their own source.
     """
     begun = Begun.open(path) if resume else None
+    if begun and begun.run is None and config is None:
+        raise UserError(f"{path} ended before its first round, whose recipe is not kept: start it without --resume")
     if source is None and begun and begun.source:
         source = Path(begun.source)
     first = RunDirectory.open(source) if source else None
@@ -155,6 +157,10 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
         raise UserError(f"{request.source} has no finished fold: go on with baseline --resume")
     if not request.folds or not set(request.folds) <= set(range(config.data.folds)):
         raise UserError(f"--folds {list(request.folds)}: the folds are 0 to {config.data.folds - 1}")
+    if not request.source and config.method != "supervised":
+        raise UserError(
+            f"method: {config.method}: round 0 is a supervised run here; train another one first, and give it by --from"
+        )
     if request.source:
         check_division(request.run(0), survey, config, request.folds, "round 0")
         if config.pseudo.start == "previous":

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
 from semisalt.config import Config, differences
 from semisalt.data.tiles import Survey, TileSet
@@ -77,9 +77,7 @@ def run_pseudo(
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)])
     main = accelerator.is_main_process
     with RunDirectory(request.path).lock() if main else nullcontext():
-        if main:
-            check_request(request, survey, config, resume=resume)
-        accelerator.wait_for_everyone()
+        _by_main(accelerator, lambda: check_request(request, survey, config, resume=resume))
         first = _first_round(request, survey, config, announce, report, accelerator)
         settled = _settled(config, request, first, survey, accelerator) if request.source else first.config
         recipe = round_recipe(settled, config)
@@ -113,6 +111,25 @@ def run_pseudo(
         if main:
             _note(request, outcome, progress)
         return outcome
+
+
+def _by_main(accelerator: Accelerator, act: Callable[[], None]) -> None:
+    """Let the main process do what is done once, while the others wait; what it refuses, all processes refuse.
+
+    Raises UserError on each of them.
+    """
+    refusal: UserError | None = None
+    if accelerator.is_main_process:
+        try:
+            act()
+        except UserError as error:
+            refusal = error
+    said = [str(refusal) if refusal else None]
+    broadcast_object_list(said)
+    if refusal:
+        raise refusal
+    if said[0] is not None:
+        raise UserError(said[0])
 
 
 def _best(figures: Sequence[RoundFigures]) -> int:
@@ -184,7 +201,8 @@ def _round(
     run, main = request.run(number), accelerator.is_main_process
     announce(f"round {number}: labels by {before.path}")
     with run.lock() if main else nullcontext():
-        if main:
+
+        def label() -> None:
             _begin(number, run, request, survey, recipe, before, accelerator)
             # The source is held while it is predicted, no longer: others may learn from it at the same time.
             with before.lock(wait=announce):
@@ -194,7 +212,8 @@ def _round(
                     maps = before.maps_of(recipe.data.unlabelled_limit, recipe.seed)
                     task = Task(before, fold, voters, bare, division, maps, half)
                     label_fold(task, recipe.pseudo, label_directory(run, fold), accelerator.device, announce)
-        accelerator.wait_for_everyone()
+
+        _by_main(accelerator, label)
 
         def lesson(fold: int, division: Division) -> Lesson:
             folder = label_directory(run, fold)

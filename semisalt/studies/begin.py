@@ -67,8 +67,10 @@ def begin_threshold(path: Path, source: Path, file: StudyFile, run: RunDirectory
         moved: where the run's data lies now, if it moved.
 
     Raises:
-        UserError: as `begin`; no fold of the run is finished, or its tiles are gone.
+        UserError: as `begin`; no fold of the run is finished, its tiles are gone, or its scores are inflated.
     """
+    if run.inflated:
+        raise UserError(f"{run.path}: nothing can be chosen or judged by its out-of-fold scores: {run.inflated}")
     check_threshold_space(str(source), file.space)
     survey = own_survey(run, moved)
     material = material_of(run, survey.labelled, file.holdout, file.seed)

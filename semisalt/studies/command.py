@@ -50,7 +50,10 @@ def prepare(
         directory = StudyDirectory.open(source)
         if name or data or finished or storage:
             raise UserError(f"{source} goes on as it was begun: leave out --run, --data, --from and --storage")
-        return directory, int(directory.open_study().user_attrs["trials"])
+        wanted = directory.open_study().user_attrs.get("trials")
+        if wanted is None:
+            raise UserError(directory.without_trials)
+        return directory, int(wanted)
     file = read_file(source)
     path = Path(name) if name and len(Path(name).parts) > 1 else Path("runs") / (name or source.stem)
     if file.level == "threshold":

@@ -61,6 +61,11 @@ class StudyDirectory:
         path = self.path / "holdout.json"
         return read_json(path) if path.exists() else None
 
+    @property
+    def without_trials(self) -> str:
+        """What is wrong with a study that was begun and ended at once, and the way out."""
+        return f"{self.path} has no trials yet: go on with: semisalt study run YAML --run {self.path}"
+
     def open_study(self) -> optuna.study.Study:
         """The study as it is now, in memory: nobody who writes to it is ever waited for, or kept waiting.
 
@@ -70,7 +75,7 @@ class StudyDirectory:
         if request.storage is not None:
             return _in_memory(request.storage, request.name)
         if not self.database.exists():
-            raise UserError(f"{self.path} has no trials yet: go on with: semisalt study run {self.path}")
+            raise UserError(self.without_trials)
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "study.db"
             with (

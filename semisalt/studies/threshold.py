@@ -96,9 +96,18 @@ def check_threshold_space(source: str, space: Space) -> None:
 def search_threshold(
     directory: StudyDirectory, total: int, timeout: float | None, announce: Announce
 ) -> dict[str, Any] | None:
-    """Search until `total` trials are stored, then judge the best; None where the time was up before that."""
+    """Search until `total` trials are stored, then judge the best; None where the time was up before that.
+
+    Raises:
+        UserError: the run is gone, or its predictions are others by now: which tiles may be searched hangs on them.
+    """
     request = directory.request
     run = RunDirectory.open(Path(str(request.run)))
+    if fingerprint_of(run) != request.data["weights"]:
+        raise UserError(
+            f"{run.path} has other predictions than {directory.path} was begun with (another fold was finished, or it "
+            "was trained again): search them under another name, by --run"
+        )
     survey = own_survey(run, Path(request.data["path"]))
     material = material_of(run, survey.labelled, request.holdout, request.seed)
     views = views_of(request.space, run, survey.labelled, announce)
@@ -107,7 +116,8 @@ def search_threshold(
     stored.study.set_user_attr("trials", total)
     with locked(directory):
         reached = _search(request, stored.study, total, timeout, material, views, announce)
-    return _judge(directory, directory.open_study(), material, views) if reached else None
+    own = stored_views(run, survey.labelled)
+    return _judge(directory, directory.open_study(), material, views, own) if reached else None
 
 
 def views_of(space: Space, run: RunDirectory, labelled: TileSet, announce: Announce) -> list[FoldViews]:
@@ -188,19 +198,23 @@ def point_of(params: dict[str, Any], run: RunDirectory) -> tuple[Voting, Operati
 
 
 def _judge(
-    directory: StudyDirectory, study: optuna.study.Study, material: Material, views: list[FoldViews]
+    directory: StudyDirectory,
+    study: optuna.study.Study,
+    material: Material,
+    views: list[FoldViews],
+    own: list[FoldViews],
 ) -> dict[str, Any] | None:
-    """The best point against the run as it is at 0.5, on tiles that the search never saw; writes holdout.json."""
+    """The best point against the run as it is (`own`) at 0.5, on tiles that no trial saw; writes holdout.json."""
     if not material.holdout.any():
         return None
     best = best_trial(study, directory.path)
 
-    def scores(voting: Voting, operating: Operating) -> NDArray[np.float64]:
-        return whole_scores(views, masks_of(material), material.holdout, voting, operating)
+    def scores(heard: list[FoldViews], voting: Voting, operating: Operating) -> NDArray[np.float64]:
+        return whole_scores(heard, masks_of(material), material.holdout, voting, operating)
 
-    default = scores(*point_of({"threshold": 0.5}, material.run))
+    default = scores(own, *point_of({"threshold": 0.5}, material.run))
     voting, operating = point_of(best.params, material.run)
-    chosen, plain = scores(voting, operating), scores(voting, Operating(0.5))
+    chosen, plain = scores(views, voting, operating), scores(views, voting, Operating(0.5))
     result = {
         "best_trial": best.number,
         "search_score": _search_score(best, material, views),

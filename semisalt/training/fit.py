@@ -1,9 +1,9 @@
 """The one loop: every method trains here.
 
-An epoch is: steps without a host synchronisation, a validation, a snapshot, a line in the log, a checkpoint. Losses
-are looked at every few steps only, so that the device is never waited for. A killed training resumes at its last
-checkpoint and repeats the lost steps to the bit (on a CPU): tiles and views are a function of (seed, epoch, index),
-and everything else that matters is in the checkpoint.
+An epoch is: steps in which the loop never waits for the device (a method may: one that picks tiles by what it sees
+of them), a validation, a snapshot, a line in the log, a checkpoint. Losses are looked at every few steps only. A killed
+training resumes at its last checkpoint and repeats the lost steps to the bit (on a CPU): tiles and views are a function
+of (seed, epoch, index), and everything else that matters is in the checkpoint.
 """
 
 import math
@@ -144,7 +144,7 @@ class Trainer:
         )
 
     def step(self, batch: Batch) -> None:
-        """One step of the optimiser on one batch; nothing here waits for the device."""
+        """One step of the optimiser on one batch; nothing here but the method may wait for the device."""
         position = self.position
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule(position.step)

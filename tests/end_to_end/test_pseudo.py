@@ -108,7 +108,6 @@ def test_rounds_from_the_command_line(semisalt: Command, survey_path: Path, tmp_
     assert [int(counted[0][1]) + int(counted[0][3])] == [taken]
     picture = cv2.imread(str(path / "round1" / "gallery-fold0.png"))
     assert picture is not None
-    assert "no fold has" not in looked.stdout
 
     # Rounds that go on know what they were begun with; one more is trained.
     results = (path / "round1" / "results.json").read_text()

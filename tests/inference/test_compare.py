@@ -110,6 +110,20 @@ def test_folds_trained_apart_are_one_subject(tmp_path: Path, survey: Survey) -> 
     assert found.rows[1].seconds == 180.0
 
 
+def test_only_parts_of_one_run_go_by_one_name(tmp_path: Path, survey: Survey) -> None:
+    parts = [made_run(tmp_path / f"part{fold}", survey, 0.2, folds=(fold,)) for fold in (0, 1)]
+    again = made_run(tmp_path / "again", survey, 0.2, folds=(1,))
+    with pytest.raises(UserError, match=r"parts: fold 1 is finished in .*part1 and in .*again: name one"):
+        compare([Subject("parts", (*parts, again)), *alone(parts[0])], survey)
+    taught = made_run(
+        tmp_path / "taught", survey, 0.1, folds=(2,), config=CONFIG.model_copy(update={"method": "mean_teacher"})
+    )
+    later = made_run(tmp_path / "later", survey, 0.1, folds=(2,), provenance={"round": 1})
+    for other in (taught, later):
+        with pytest.raises(UserError, match=rf"part0 and .*{other.path.name} did not learn alike"):
+            compare([Subject("parts", (*parts, other)), *alone(parts[0])], survey)
+
+
 @pytest.mark.parametrize("change", [{"seed": 2}, {"data": {"folds": 4}}])
 def test_other_validation_tiles_are_refused(tmp_path: Path, survey: Survey, change: dict[str, object]) -> None:
     first = made_run(tmp_path / "first", survey, 0.1)

@@ -9,6 +9,7 @@ from semisalt.data.channels import Channels
 from semisalt.inference.build import build_network
 from semisalt.losses.mix import mix
 from semisalt.methods import Progress
+from semisalt.methods import mean_teacher as module
 from semisalt.methods.build import build_method
 from semisalt.methods.mean_teacher import MeanTeacher, agreed
 from tests.methods.toys import SHAPE, Pointwise, moved_statistics, toy_batch
@@ -187,6 +188,11 @@ def test_the_consistency_alone_teaches_the_student_and_never_the_teacher() -> No
     plain = [p.grad.norm().item() for p in method.networks[0].parameters() if p.grad is not None]
     assert sum(strong) > 1000 * sum(plain)
     assert all(parameter.grad is None for parameter in method.average.module.parameters())
+
+
+def test_a_supervised_loss_of_nothing_leaves_finite_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "mix", lambda logits, *_: (0 * logits.sum(), {}))  # as a hinge whose tiles are learned
+    assert toy(consistency="mse").step(batch_of(), HALFWAY).health["consistency_share"].isfinite()
 
 
 def test_an_all_empty_batch_still_has_a_gradient() -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
+from semisalt.files import write_json
 from semisalt.pseudo import rounds
 from semisalt.pseudo.labelling import label_directory
-from semisalt.pseudo.request import Request
+from semisalt.pseudo.request import Request, fixed, understand
 from semisalt.pseudo.rounds import INFLATED
 from semisalt.report.rounds import rounds_table
 from semisalt.report.tables import results_table
@@ -192,6 +193,13 @@ def test_a_recipe_whose_baseline_is_chosen_by_score_is_refused_before_it_is_trai
         start(request, tiles, config_of(snapshots={"select": "best"}))
 
 
+def test_round_0_is_supervised_or_given(tiles: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "run_training", None)
+    request = Request(tmp_path / "rounds", 1, None, (0, 1), pooled=False, early_stop=True)
+    with pytest.raises(UserError, match=r"method: mean_teacher: round 0 is a supervised run here; .* by --from"):
+        start(request, tiles, CONFIG.model_copy(update={"method": "mean_teacher"}))
+
+
 def test_sources_that_do_not_fit(source: RunDirectory, tiles: Survey) -> None:
     with pytest.raises(UserError, match="was made from other data"):
         start(request_of(source), tiny_survey(40, 15))
@@ -219,6 +227,15 @@ def test_no_unlabelled_tile(tiles: Survey, tmp_path: Path) -> None:
     outcome = start(request_of(some, path=tmp_path / "two"), bare)
     assert outcome.rounds[2].taken is not None
     assert "all 2 rounds" in outcome.ended
+
+
+def test_rounds_that_ended_before_the_first_keep_no_recipe_to_go_on_with(source: RunDirectory, tmp_path: Path) -> None:
+    """Planted: they would go on with the defaults, or with round 0's recipe, in place of the one that was given."""
+    path = tmp_path / "rounds"
+    write_json(path / "request.json", fixed(request_of(source)))
+    asked: dict[str, Any] = {"rounds": 2, "folds": None, "pooled": False, "early_stop": False, "resume": True}
+    with pytest.raises(UserError, match=r"rounds ended before its first round, .*: start it without --resume"):
+        understand(path, None, None, (), **asked)
 
 
 def test_resuming_what_is_not_there_or_otherwise(source: RunDirectory, tiles: Survey, training: Training) -> None:

@@ -1,5 +1,6 @@
 """Studies of level threshold: on a finished run's tiles, without training."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ from semisalt.config import load_config
 from semisalt.data.read import load_survey
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
+from semisalt.files import write_json
 from semisalt.inference.evaluate import load_oof
 from semisalt.inference.threshold import apply
 from semisalt.metrics import precision
-from semisalt.run import RunDirectory, read_json
+from semisalt.run import RunDirectory, read_csv, read_json
 from semisalt.studies.begin import begin_threshold
 from semisalt.studies.best import best_trial, write_best
-from semisalt.studies.command import run_study
+from semisalt.studies.command import prepare, run_study
 from semisalt.studies.directory import StudyDirectory
 from semisalt.studies.request import StudyFile
+from semisalt.studies.search import open_desk
 from semisalt.studies.space import Parameter
 from semisalt.studies.threshold import check_threshold_space, material_of, point_of, views_of
 from semisalt.training.fit import Trainer
@@ -48,7 +51,12 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Survey:
 def run(tmp_path_factory: pytest.TempPathFactory, survey: Survey) -> RunDirectory:
     """Both folds of the tiny recipe, three quarters of the labels."""
     path = tmp_path_factory.mktemp("threshold") / "run"
-    config = tiny_config(channels={"depth": "auto"}, data={"label_fraction": 0.75}, training={"epochs": 2, "batch": 5})
+    config = tiny_config(
+        channels={"depth": "auto"},
+        data={"label_fraction": 0.75},
+        training={"epochs": 2, "batch": 5},
+        snapshots={"combine": "weights"},
+    )
     run_training(path, survey, config, folds=None, resume=False, announce=quiet)
     return RunDirectory.open(path)
 
@@ -82,16 +90,17 @@ def test_a_study_searches_predictions_and_is_judged_on_others(
     assert result["best_trial"] == best.number
     assert result["search_score"]["value"] == pytest.approx(best.values[0])
     assert best.values[0] == max(trial.values[0] for trial in trials)
+    probabilities, tiles, _ = load_oof(run, survey.labelled)
+    assert tiles.masks is not None
     if space is PLAIN:
         # The score by whole maps, on the tiles that may be searched.
-        probabilities, tiles, _ = load_oof(run, survey.labelled)
-        assert tiles.masks is not None
         for trial in trials[:5]:
             _, operating = point_of(trial.params, run)
             scores = precision(apply(probabilities, operating), tiles.masks)
             assert trial.values[0] == pytest.approx(scores[material.search].mean(), abs=1e-12)
-        scores = precision(probabilities > 127, tiles.masks)[material.holdout]
-        assert result["default"]["value"] == pytest.approx(scores.mean())
+    # What it is held against is what the run predicts, by its averaged weights, whoever votes in the search.
+    scores = precision(probabilities > 127, tiles.masks)[material.holdout]
+    assert result["default"]["value"] == pytest.approx(scores.mean())
     # Going on: the same trials stay, more come, and the same seed gives the same ones.
     searched(directory, 30)
     again = begun(tmp_path / "again", run, space)
@@ -128,9 +137,11 @@ def test_views_are_predicted_once(run: RunDirectory, survey: Survey) -> None:
     # The newest snapshot's mirrored words are what the run's own votes are made of.
     votes = [view.maps for view in first]
     weights = np.array([0.8, 1.0]) / 1.8
-    probabilities, _, _ = load_oof(run, survey.labelled)
+    _, tiles, _ = load_oof(run, survey.labelled)
+    assert tiles.masks is not None
     mean = np.concatenate([np.rint(weights[0] * maps[True, 0] + weights[1] * maps[True, 1]) for maps in votes])
-    assert np.array_equal(mean, probabilities)
+    kept = [float(row["predictions"]) for fold in (0, 1) for row in read_csv(run.fold(fold).tile_scores)]
+    assert precision(mean > 127, tiles.masks).tolist() == pytest.approx(kept, abs=1e-9)
 
 
 def test_other_weights_are_another_study(tmp_path: Path, run: RunDirectory) -> None:
@@ -141,11 +152,36 @@ def test_other_weights_are_another_study(tmp_path: Path, run: RunDirectory) -> N
         np.save(file, 255 - np.load(file))
         with pytest.raises(UserError, match="data: weights: "):
             begun(directory.path, run, PLAIN)
+        # Nor does it go on by its directory: other tiles would be searched and held out.
+        with pytest.raises(UserError, match=r"has other predictions than .*study was begun with"):
+            searched(directory, 5)
     finally:
         file.write_bytes(kept)
     with pytest.raises(UserError, match="space: min_hole: "):
         begun(directory.path, run, {**PLAIN, "min_hole": {"kind": "int", "low": 0, "high": 4}})
     assert begun(directory.path, run, PLAIN) == directory
+
+
+def test_an_inflated_run_is_not_searched(tmp_path: Path, run: RunDirectory) -> None:
+    pooled = tmp_path / "pooled"
+    shutil.copytree(run.path, pooled)
+    write_json(pooled / "provenance.json", {**run.provenance, "inflated": "its labels know the tiles"})
+    with pytest.raises(UserError, match="nothing can be chosen or judged by its out-of-fold scores: its labels know"):
+        begun(tmp_path / "study", RunDirectory.open(pooled), PLAIN)
+
+
+def test_a_study_that_ended_before_its_first_trial_says_how_it_goes_on(tmp_path: Path, run: RunDirectory) -> None:
+    directory = begun(tmp_path / "study", run, PLAIN)
+
+    def go_on() -> None:
+        prepare(directory.path, name=None, data=None, finished=None, storage=None, device=CPU, announce=quiet)
+
+    way_out = r"study has no trials yet: go on with: semisalt study run YAML --run .*study"
+    with pytest.raises(UserError, match=way_out):
+        go_on()
+    open_desk(directory)  # killed when the database was made
+    with pytest.raises(UserError, match=way_out):
+        go_on()
 
 
 @pytest.mark.parametrize(
