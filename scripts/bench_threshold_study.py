@@ -101,7 +101,9 @@ def main() -> None:
         {"name": "bench", "level": "threshold", "space": space, "recipe": {}, "data": {}, "sampler": {"startup": 40}}
     )
     began = time.monotonic()
-    votes = Votes([FoldViews(slice(0, asked.tiles), maps, None)], truth, np.ones(asked.tiles, bool), (0.25, 0.75), 200)
+    votes = Votes(
+        [FoldViews(slice(0, asked.tiles), maps, None)], truth, np.ones(asked.tiles, bool), (0.25, 0.75), 200, 100
+    )
     print(f"{asked.tiles} tiles, {asked.voters} voters, made ready in {time.monotonic() - began:.1f} s")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 

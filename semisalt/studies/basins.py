@@ -96,6 +96,21 @@ class Basins:
         small: Indices = basins[total[top[basins]] < smallest]
         return small
 
+    def counting_below(self, size: int) -> "Basins":
+        """The same, blind to the open pixels of basins that always have `size` pixels: `count` then tells of these what
+        they always have, which is enough for `small` up to that size.
+        """
+        assert self.pixels is not None  # noqa: S101  # they lie basin by basin only later
+        counted = self.always[0] < size
+        bytes_of = np.diff(self.starts)
+        kept = np.flatnonzero(np.repeat(counted, bytes_of))
+        return replace(
+            self,
+            pixels=self.pixels.reshape(-1, 8)[kept].ravel(),
+            truly=self.truly[kept],
+            starts=np.append(0, np.cumsum(np.where(counted, bytes_of, 0))),
+        )
+
     def laid_out(self, order: Indices) -> "Basins":
         """The same for open pixels in another order, `order` naming the old number of each, U for none."""
         places = np.empty(self.count_open + 2, np.int64)

@@ -175,8 +175,8 @@ def _search(
 def votes_of(space: Space, material: Material, views: list[FoldViews]) -> Votes:
     """The scorer of a space on the tiles that may be searched."""
     ends = [round(float(end), 6) for end in (space["threshold"].low, space["threshold"].high) if end is not None]
-    islands = space["min_salt"].high if "min_salt" in space else None
-    return Votes(views, masks_of(material), material.search, (min(ends), max(ends)), int(islands or 0))
+    islands, holes = (int(space[name].high or 0) if name in space else 0 for name in ("min_salt", "min_hole"))
+    return Votes(views, masks_of(material), material.search, (min(ends), max(ends)), islands, holes)
 
 
 def masks_of(material: Material) -> NDArray[np.uint8]:

@@ -76,6 +76,8 @@ def test_small_components_and_counts_are_those_of_labelling(
     of_small = basins.per_tile(counts, tiles, small)
     assert of_small[0].tolist() == wanted.sum(axis=(1, 2)).tolist()
     assert of_small[1].tolist() == (wanted & (truth != 0)).sum(axis=(1, 2)).tolist()
+    blind = basins.counting_below(smallest)
+    assert blind.small(there, blind.count(there)[0], smallest).tolist() == small.tolist()
     cleared = there.copy()
     cleared[basins.open_pixels(small)] = False
     assert cleared.tolist() == (masks & ~wanted).ravel()[spots].tolist()

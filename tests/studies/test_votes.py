@@ -73,7 +73,7 @@ def test_scores_are_those_of_slow_arithmetic(
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", 64)
     views, truth, chosen = world
-    votes = Votes(views, truth, chosen, (0.25, 0.75), 29)
+    votes = Votes(views, truth, chosen, (0.25, 0.75), 29, 29)
     generator = np.random.default_rng(1)
     different = set()
     for trial in range(12):
@@ -96,11 +96,13 @@ def test_scores_are_those_of_slow_arithmetic(
     assert votes.count == chosen.sum()
 
 
-@pytest.mark.parametrize("operating", [Operating(0.39), Operating(0.61), Operating(0.5, min_salt=11)])
+@pytest.mark.parametrize(
+    "operating", [Operating(0.39), Operating(0.61), Operating(0.5, min_salt=11), Operating(0.5, min_hole=11)]
+)
 def test_points_outside_the_space_are_refused(
     world: tuple[list[FoldViews], NDArray[np.uint8], NDArray[np.bool_]], operating: Operating
 ) -> None:
-    votes = Votes(*world, (0.4, 0.6), 10)
+    votes = Votes(*world, (0.4, 0.6), 10, 10)
     with pytest.raises(ValueError, match="outside"):
         votes.scores(Voting(3, 1.0, False), operating)
 
@@ -113,7 +115,7 @@ def test_tiles_of_one_kind(world: tuple[list[FoldViews], NDArray[np.uint8], NDAr
     operating = Operating(0.5, 40, 24 * 20 + 1)
     for value in (0, 255):
         maps = {key: np.full_like(words, value) for key, words in views[0].maps.items()}
-        votes = Votes([FoldViews(first, maps, None), views[1]], truth, chosen, (0.25, 0.75), 40)
+        votes = Votes([FoldViews(first, maps, None), views[1]], truth, chosen, (0.25, 0.75), 40, 24 * 20 + 1)
         wanted = slow_score(maps, {VOTERS - 1: 1.0}, True, operating, truth[first])
         assert votes.scores(Voting(1, 0.5, True), operating).tolist() == pytest.approx(wanted, abs=1e-12)
         assert len(set(wanted)) > 1
@@ -125,7 +127,7 @@ def test_fixed_voters_are_heard_as_the_run_has_them(
     views, truth, _ = world
     everything = np.ones(len(truth), np.bool_)
     fixed = [FoldViews(view.tiles, view.maps, (0.2, 0.3, 0.5)) for view in views]
-    scores = Votes(fixed, truth, everything, (0.25, 0.75), 0).scores(Voting(1, 0.5, True), Operating(0.45))
+    scores = Votes(fixed, truth, everything, (0.25, 0.75), 0, 0).scores(Voting(1, 0.5, True), Operating(0.45))
     wanted = [
         score
         for view in views
