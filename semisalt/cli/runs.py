@@ -28,6 +28,13 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class At(StrEnum):
+    """Where runs are compared."""
+
+    half = "0.5"
+    cross_fitted = "cross-fitted"
+
+
 def predict(
     run: RunArgument,
     files: Annotated[list[Path] | None, typer.Argument(help="PNG tiles; without any, a data set.")] = None,
@@ -125,6 +132,10 @@ def compare(
         str | None, typer.Option("--folds", help="Which folds' tiles, for example 0,1; without it all that are common.")
     ] = None,
     data: MovedOption = None,
+    at: Annotated[
+        At,
+        typer.Option(help="At threshold 0.5, or each tile at the operating point that other tiles of its run chose."),
+    ] = At.half,
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
 ) -> None:
     """Print runs side by side: scores on the same held-out tiles, and paired differences to the first.
@@ -139,7 +150,7 @@ def compare(
         raise UserError(f"{runs[0]} alone cannot be compared: name two runs or more (semisalt show RUN prints one)")
     subjects = [_subject(text) for text in runs]
     survey = load_survey(data or subjects[0].runs[0].source())
-    comparison = compare_runs(subjects, survey, fold_list(folds))
+    comparison = compare_runs(subjects, survey, fold_list(folds), "half" if at is At.half else "cross_fitted")
     if form is Format.table:
         console.print(comparison_table(comparison))
     else:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
-from semisalt.inference.evaluate import tile_scores
+from semisalt.inference.evaluate import Point, fold_scores
 from semisalt.metrics import Interval, bootstrap, paired_bootstrap
 from semisalt.run import RunDirectory, read_csv
 
@@ -46,7 +46,7 @@ class Row:
         labels: tiles whose labels it may learn from, the mean over the folds.
         steps: optimiser steps a fold, those of the runs that it builds on first: (1040, 1040). The mean over the folds.
         seconds: of its own training, all folds together.
-        score: mean precision at 0.5 over the tiles.
+        score: mean precision over the tiles.
         difference: minus the first subject, paired over tiles; None for the first.
         inflated: whether its scores know the tiles that they are made on.
         chosen: whether the validation score had a say in its weights, which flatters a little.
@@ -65,22 +65,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows over the tiles of `folds`, `tiles` in number."""
+    """Rows over the tiles of `folds`, `tiles` in number, scored at `point`."""
 
     folds: tuple[int, ...]
     tiles: int
     rows: tuple[Row, ...]
+    point: Point = "half"
 
 
-def compare(subjects: Sequence[Subject], survey: Survey, folds: Sequence[int] | None = None) -> Comparison:
+def compare(
+    subjects: Sequence[Subject], survey: Survey, folds: Sequence[int] | None = None, point: Point = "half"
+) -> Comparison:
     """Score each subject on the same tiles, each fold's by models that never saw them, and pair it with the first.
-
-    At threshold 0.5, so that nothing is chosen on any tile.
 
     Args:
         subjects: at least two.
         survey: the tiles that all of them were made from.
         folds: which folds' tiles; None: those that all subjects have finished.
+        point: at half nothing is chosen on any tile; cross-fitted, a network that is too careful or too bold at 0.5 is
+            not held against one that is not.
 
     Raises:
         UserError: other data or other validation tiles, folds that a subject has not finished, or runs that are not
@@ -90,12 +93,12 @@ def compare(subjects: Sequence[Subject], survey: Survey, folds: Sequence[int] | 
         _check_parts(subject)
     chosen = _folds(subjects, folds)
     _check_tiles(subjects, survey, chosen)
-    scores = [_scores(subject, survey, chosen) for subject in subjects]
+    scores = [_scores(subject, survey, chosen, point) for subject in subjects]
     rows = tuple(
         _row(subject, chosen, mine, scores[0] if index else None)
         for index, (subject, mine) in enumerate(zip(subjects, scores, strict=True))
     )
-    return Comparison(chosen, len(scores[0]), rows)
+    return Comparison(chosen, len(scores[0]), rows, point)
 
 
 def _check_parts(subject: Subject) -> None:
@@ -159,8 +162,10 @@ def _run_of(subject: Subject, fold: int) -> RunDirectory:
     return run
 
 
-def _scores(subject: Subject, survey: Survey, folds: Sequence[int]) -> Scores:
-    return np.concatenate([tile_scores(_run_of(subject, fold), survey, (fold,)) for fold in folds])
+def _scores(subject: Subject, survey: Survey, folds: Sequence[int], point: Point) -> Scores:
+    needed = {run.path: run for run in (_run_of(subject, fold) for fold in folds)}
+    of_run = {path: fold_scores(run, survey, point) for path, run in needed.items()}
+    return np.concatenate([of_run[_run_of(subject, fold).path][fold] for fold in folds])
 
 
 def _row(subject: Subject, folds: Sequence[int], scores: Scores, first: Scores | None) -> Row:

@@ -1,7 +1,8 @@
 """A run's figures, all from its out-of-fold probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,13 @@ from numpy.typing import NDArray
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_array, write_json
-from semisalt.inference.threshold import Operating, apply, tabulate
+from semisalt.inference.threshold import Grid, Operating, apply, tabulate
 from semisalt.metrics import bootstrap, precision, summary
 from semisalt.run import RunDirectory, read_csv, write_csv
 
 Probabilities = NDArray[np.uint8]
+# Where tiles are scored: at 0.5 without post-processing, or each at the operating point that others of its run chose.
+Point = Literal["half", "cross_fitted"]
 
 
 def evaluate(run: RunDirectory, labelled: TileSet) -> dict[str, Any]:
@@ -28,8 +31,7 @@ def evaluate(run: RunDirectory, labelled: TileSet) -> dict[str, Any]:
     write_array(run.path / "oof.npy", probabilities)
     write_csv(run.path / "oof.csv", ("id", "fold"), list(zip(tiles.ids, fold_of.tolist(), strict=True)))
     assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
-    inference = run.config.inference
-    grid = tabulate(probabilities, tiles.masks, inference.thresholds, inference.min_salts, inference.min_holes)
+    grid = _grid(run, probabilities, tiles)
     search = grid.only(usable).search()
     fitted = grid.cross_fitted(_groups(fold_of, usable), usable)
     results = {
@@ -82,22 +84,40 @@ def load_oof(run: RunDirectory, labelled: TileSet) -> tuple[Probabilities, TileS
     return probabilities, tiles, fold_of
 
 
-def tile_scores(run: RunDirectory, survey: Survey, folds: tuple[int, ...]) -> NDArray[np.float64]:
-    """Precision at 0.5 of the out-of-fold tiles of `folds`, [N], in the order of their ids.
+def fold_scores(run: RunDirectory, survey: Survey, point: Point = "half") -> dict[int, NDArray[np.float64]]:
+    """Each finished fold's precision on its out-of-fold tiles, in the order of their ids.
 
-    Nothing was chosen on any tile. Runs that divided the tiles alike have the same tiles in the same order.
+    Runs that divided the tiles alike have the same tiles in the same order. At half nothing was chosen on any tile;
+    cross-fitted scores are those of `evaluate`. Raises UserError while no fold is finished.
     """
     probabilities, tiles, fold_of = load_oof(run, survey.labelled)
     assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
-    mine = np.isin(fold_of, folds)
-    order = np.argsort(np.array(tiles.ids)[mine], kind="stable")
-    return precision(probabilities[mine] > 127, tiles.masks[mine])[order]
+    if point == "half":
+        scores = precision(probabilities > 127, tiles.masks)
+    else:
+        usable = usable_tiles(run, tiles)
+        scores = _grid(run, probabilities, tiles).cross_fitted(_groups(fold_of, usable), usable)
+    by_id = np.argsort(np.array(tiles.ids), kind="stable")
+    return {int(fold): scores[by_id][fold_of[by_id] == fold] for fold in np.unique(fold_of)}
+
+
+def tile_scores(run: RunDirectory, survey: Survey, folds: Sequence[int]) -> NDArray[np.float64]:
+    """Precision at 0.5 of the out-of-fold tiles of `folds`, [N], fold after fold; see `fold_scores`."""
+    scores = fold_scores(run, survey)
+    return np.concatenate([scores[fold] for fold in folds])
 
 
 def usable_tiles(run: RunDirectory, tiles: TileSet) -> NDArray[np.bool_]:
     """The tiles whose labels the run may use, [N]."""
     used = {row["id"] for row in read_csv(run.path / "folds.csv") if row["label_used"] == "1"}
     return np.array([tile in used for tile in tiles.ids])
+
+
+def _grid(run: RunDirectory, probabilities: Probabilities, tiles: TileSet) -> Grid:
+    """Every tile's score at every operating point that the run knows of."""
+    inference = run.config.inference
+    assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
+    return tabulate(probabilities, tiles.masks, inference.thresholds, inference.min_salts, inference.min_holes)
 
 
 def _groups(fold_of: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.int64]:

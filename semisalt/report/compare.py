@@ -8,15 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from semisalt.inference.compare import Comparison, Row
+from semisalt.inference.evaluate import Point
 from semisalt.report.plain import plain_table
 
-_COLUMNS = ("run", "method", "labels", "steps", "min", "score at 0.5", "minus the first")
+_POINTS: dict[Point, str] = {"half": "at 0.5", "cross_fitted": "cross-fitted"}
 
 
 def comparison_table(comparison: Comparison) -> Group:
     """The table for the terminal, with what its columns mean."""
-    table = plain_table((), f"Mean precision at 0.5 over {_tiles(comparison)}")
-    for name in _COLUMNS:
+    table = plain_table((), f"Mean precision {_POINTS[comparison.point]} over {_tiles(comparison)}")
+    for name in _columns(comparison):
         figure = name not in ("run", "method")
         table.add_column(name, justify="right" if figure else "left", no_wrap=figure, overflow="fold")
     for row in comparison.rows:
@@ -27,10 +28,11 @@ def comparison_table(comparison: Comparison) -> Group:
 def comparison_markdown(comparison: Comparison) -> str:
     """The same table in Markdown, one line a row."""
     lines = [
-        f"Mean precision at 0.5 over {_tiles(comparison)}; 95 % intervals over tiles, differences paired.",
+        f"Mean precision {_POINTS[comparison.point]} over {_tiles(comparison)}; 95 % intervals over tiles, differences "
+        "paired.",
         "",
-        f"| {' | '.join(_COLUMNS)} |",
-        f"|{'---|' * len(_COLUMNS)}",
+        f"| {' | '.join(_columns(comparison))} |",
+        f"|{'---|' * len(_columns(comparison))}",
     ]
     for row in comparison.rows:
         cells = [cell.replace("|", "\\|") for cell in _cells(row, " ")]
@@ -57,6 +59,7 @@ def _figures(row: Row, comparison: Comparison) -> dict[str, str | float]:
         "steps_before": sum(row.steps[:-1]),
         "steps": row.steps[-1],
         "seconds": row.seconds,
+        "at": _POINTS[comparison.point].removeprefix("at "),
         "score": row.score.value,
         "score_low": row.score.low,
         "score_high": row.score.high,
@@ -68,6 +71,10 @@ def _figures(row: Row, comparison: Comparison) -> dict[str, str | float]:
         "folds": " ".join(map(str, comparison.folds)),
         "tiles": comparison.tiles,
     }
+
+
+def _columns(comparison: Comparison) -> tuple[str, ...]:
+    return ("run", "method", "labels", "steps", "min", f"score {_POINTS[comparison.point]}", "minus the first")
 
 
 def _tiles(comparison: Comparison) -> str:
@@ -97,6 +104,8 @@ def _notes(comparison: Comparison) -> Table:
     notes.add_row("labels", "tiles that a fold may learn from with their labels, the mean over the folds")
     notes.add_row("steps", "of the optimiser, a fold; first those of the runs whose weights or labels it builds on")
     notes.add_row("min", "of its own training, all folds together")
+    if comparison.point == "cross_fitted":
+        notes.add_row("cross-…", "each tile at the operating point chosen on its run's other folds, or other half")
     notes.add_row(
         "[…, …]", "95 % bootstrap interval over tiles; that of a difference is paired, and decides where 0 is out"
     )

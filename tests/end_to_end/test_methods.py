@@ -67,7 +67,9 @@ def test_a_teachers_run_gives_labels_and_is_compared(semisalt: Command, survey_p
     assert [float(row["score"]) for row in rows] == pytest.approx(scores)
     assert float(rows[2]["difference"]) == pytest.approx(scores[2] - scores[0])
     assert "minus the first" in semisalt("compare", "base", "taught").stdout
-    assert semisalt("compare", "base", "taught", "--format", "markdown").stdout.count("\n|") == 4
+    assert (
+        semisalt("compare", "base", "taught", "--at", "cross-fitted", "--format", "markdown").stdout.count("\n|") == 4
+    )
 
     semisalt("baseline", *words, "--run", "other", "--set", "seed=5")
     assert "fold 0 does not hold the same validation tiles" in semisalt("compare", "base", "other", code=2).stderr

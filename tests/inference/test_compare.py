@@ -12,6 +12,7 @@ from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.files import write_array, write_json
 from semisalt.inference.compare import Comparison, Subject, compare
+from semisalt.inference.evaluate import evaluate
 from semisalt.metrics import precision
 from semisalt.run import RunDirectory, write_csv
 from semisalt.training.crossval import divide
@@ -108,6 +109,35 @@ def test_folds_trained_apart_are_one_subject(tmp_path: Path, survey: Survey) -> 
     assert gain is not None
     assert (gain.low, gain.value, gain.high) == (0.0, 0.0, 0.0)
     assert found.rows[1].seconds == 180.0
+
+
+def test_cross_fitted_a_careful_network_is_not_held_down(tmp_path: Path, survey: Survey) -> None:
+    """Planted: the truth at a probability of .45, once as one run and once fold by fold, each with tiles missed."""
+    plain = made_run(tmp_path / "plain", survey, 0.1)
+    careful = made_run(tmp_path / "careful", survey, 0.0)
+    parts = [made_run(tmp_path / f"part{fold}", survey, 0.0, folds=(fold,)) for fold in FOLDS]
+    for fold in FOLDS:
+        maps = np.load(careful.fold(fold).probabilities) // 255 * 115
+        maps[0] = 0
+        for run in (careful, parts[fold]):
+            write_array(run.fold(fold).probabilities, maps)
+    subjects = [*alone(plain, careful), Subject("parts", tuple(parts))]
+    half = compare(subjects, survey)
+    fitted = compare(subjects, survey, point="cross_fitted")
+    assert (half.point, fitted.point) == ("half", "cross_fitted")
+    truth = [division.validation(fold).masks for fold in FOLDS for division in (divide(survey, CONFIG),)]
+    missed = sum(bool(masks[0].any()) for masks in truth if masks is not None)
+    salt = sum(int(masks.any(axis=(1, 2)).sum()) for masks in truth if masks is not None)
+    assert 0 < missed < salt
+    for index in (1, 2):
+        assert half.rows[index].score.value == pytest.approx(1 - salt / half.tiles)
+        assert fitted.rows[index].score.value == pytest.approx(1 - missed / half.tiles)
+        losses, gains = half.rows[index].difference, fitted.rows[index].difference
+        assert losses is not None
+        assert gains is not None
+        assert losses.high < 0 < gains.low
+    for run, row in zip((plain, careful), fitted.rows, strict=False):
+        assert row.score.value == pytest.approx(evaluate(run, survey.labelled)["cross_fitted"]["value"])
 
 
 def test_only_parts_of_one_run_go_by_one_name(tmp_path: Path, survey: Survey) -> None:

@@ -67,3 +67,18 @@ def test_csv_holds_the_figures_unrounded() -> None:
     assert [row["chosen_by_score"] for row in rows] == ["0", "0", "1"]
     assert {row["folds"] for row in rows} == {"0 2"}
     assert {row["tiles"] for row in rows} == {"1254"}
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_where_scores_were_taken_is_said_everywhere(width: int) -> None:
+    fitted = Comparison((0, 2), 1254, (BASE, TEACHER), "cross_fitted")
+    lines = printed(fitted, width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "Mean precision cross-fitted over 1,254" in text
+    assert "score cross-fitted" in text
+    assert "the operating point chosen on" in text
+    assert "0.5" not in text
+    assert "score cross-fitted" in comparison_markdown(fitted)
+    for comparison, at in ((FOUND, "0.5"), (fitted, "cross-fitted")):
+        assert {row["at"] for row in csv.DictReader(io.StringIO(comparison_csv(comparison)))} == {at}
