@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +40,41 @@ def arguments(words: Sequence[str | Path]) -> list[str]:
     return [sys.executable, "-m", "semisalt", *(str(word) for word in words)]
 
 
+@pytest.fixture(scope="session")
+def preloaded(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs commands without importing the libraries anew for each."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.end_to_end.preloaded"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.communicate()
+
+
 @pytest.fixture
-def semisalt(tmp_path: Path, environment: dict[str, str]) -> Command:
+def semisalt(tmp_path: Path, environment: dict[str, str], preloaded: subprocess.Popen[str]) -> Command:
     """Run `semisalt WORDS…` in an empty folder; the exit code is checked against `code`."""
+    orders, answers = preloaded.stdin, preloaded.stdout
+    assert orders is not None
+    assert answers is not None
 
     def run(*words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            arguments(words), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder) / "output", Path(folder) / "errors"
+            order = {
+                "words": [str(word) for word in words],
+                "folder": str(tmp_path),
+                "environment": environment,
+                "output": str(output),
+                "errors": str(errors),
+            }
+            print(json.dumps(order), file=orders, flush=True)
+            ended = int(answers.readline())
+            done = subprocess.CompletedProcess(order["words"], ended, output.read_text(), errors.read_text())
         assert done.returncode == code, f"{words} → {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
