@@ -193,7 +193,10 @@ _STRONG = AugmentConfig(
 
 
 class UnlabelledConfig(_Section):
-    """How a method that learns from unlabelled tiles as it trains (mean teacher, co-training) meets them."""
+    """How a method that learns from unlabelled tiles as it trains (mean teacher, co-training) meets them.
+
+    Only the mean teacher has strong views and mixes tiles; the other networks' adversarial examples are co-training's.
+    """
 
     batch: int | None = Field(None, ge=2, description="Unlabelled tiles a step; null: training.batch")
     strong: AugmentConfig = Field(_STRONG, description="The student's view, on the geometry of the teacher's")
@@ -221,7 +224,7 @@ class TeacherConfig(_Section):
     decay: float = Field(0.99, gt=0, lt=1, description="Of the average, after a warm-up of 1 − 1/(t + 1)")
     mirrored: bool = Field(True, description="The teacher's word is the mean over a tile and its mirror image")
     consistency: Literal["mse", "threshold", "tiles"] = Field(
-        "mse",
+        "tiles",
         description="mse: 2(p − q)² of soft targets; threshold: BCE where the teacher is sure; tiles: the labelled "
         "tiles' own loss, on whole tiles of which it says the same as of their mirror images",
     )

@@ -83,6 +83,11 @@ class FoldDirectory:
         """Written last: a fold is finished when this exists."""
         return self.path / "result.json"
 
+    @property
+    def begun(self) -> bool:
+        """Whether the fold can be resumed, or is finished: it has weights of its own."""
+        return self.checkpoint.exists() or self.result.exists()
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -139,7 +144,7 @@ class RunDirectory:
     def has_checkpoint(self) -> bool:
         """Whether any fold was begun or finished."""
         folds = (FoldDirectory(path) for path in self.path.glob("fold*"))
-        return any(fold.checkpoint.exists() or fold.result.exists() for fold in folds)
+        return any(fold.begun for fold in folds)
 
     @property
     def config(self) -> Config:

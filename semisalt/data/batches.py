@@ -1,6 +1,7 @@
 """Delivery of batches of augmented tiles; which tiles make which batch is a plan's business (data/plans.py)."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from semisalt.data.augment import geometry_of, random_view, sample_seed
 from semisalt.data.plans import Plan
 from semisalt.data.tiles import TileSet
 
-Key = tuple[int, int]  # turn (see Plan.turn), index of the tile
+Key = tuple[int, int]  # turn (see Plan.turn; greater for a tile's later places in a batch), index of the tile
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,13 @@ class _Keys(Sampler[list[Key]]):
         for epoch in range(self.epoch, self.epochs):
             start = self.step if epoch == self.epoch else 0
             for step, tiles in enumerate(self.plan.local_batches(epoch, start), start):
-                turn = self.plan.turn(epoch, step)
-                yield [(turn, int(tile)) for tile in tiles]
+                turn, seen = self.plan.turn(epoch, step), Counter[int]()
+                keys = []
+                for tile in tiles.tolist():
+                    # A small pool's tiles come several times in a batch, and in several views' batches: no two alike.
+                    keys.append((turn + (seen[tile] << 32), tile))
+                    seen[tile] += 1
+                yield keys
 
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8] | None, NDArray[np.uint8] | None, int]

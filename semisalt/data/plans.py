@@ -53,7 +53,9 @@ class Plan:
         return local * self.world / total
 
     def turn(self, epoch: int, step: int) -> int:  # noqa: ARG002
-        """What a tile's view depends on beside the tile: a number that no tile meets twice."""
+        """What a tile's view depends on beside the tile and how often the batch has it: another one for each step that
+        may hold the tile.
+        """
         return epoch
 
     def local_batches(self, epoch: int, start: int = 0) -> Iterator[NDArray[np.int64]]:

@@ -21,7 +21,9 @@ Fooled = dict[tuple[int, int], torch.Tensor]
 
 
 class CoTraining:
-    """L = mean over views of L_sup + w · (agreement · L_cot(unlabelled) + difference · L_dif(all)).
+    """L = L_sup(labelled) + w · (agreement · L_cot(unlabelled) + difference · L_dif(all)).
+
+    L_sup is twice the mean of the views' losses: of two views the paper's sum, of more of that size, as L_dif is.
 
     Each view has labelled tiles of its own; all see the same unlabelled ones, in their weak view: what sets the views
     apart is the adversarial examples, which take the strong view's place, and the paper's augmentation is plain. L_dif
@@ -98,7 +100,7 @@ class CoTraining:
     def _supervised(
         self, clean: Sequence[torch.Tensor], own: Sequence[Batch], progress: Progress
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The configured mix, each view on its own labelled tiles, and its parts; means over the views."""
+        """Twice the mean over the views of the configured mix, each on its own labelled tiles; and its parts' means."""
         weights = self.config.loss.at(progress.epoch)
         pairs = [
             mix(logits[: len(tiles.targets)], tiles.targets.to(logits.dtype) / 255, weights)
@@ -106,7 +108,7 @@ class CoTraining:
         ]
         totals, parts = zip(*pairs, strict=True)
         mean = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
-        return torch.stack(totals).mean(), mean
+        return 2 * torch.stack(totals).mean(), mean
 
 
 def deal(batch: Batch, views: int) -> list[Batch]:

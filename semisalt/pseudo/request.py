@@ -164,7 +164,7 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
     if request.source:
         check_division(request.run(0), survey, config, request.folds, "round 0")
         if config.pseudo.start == "previous":
-            check_networks(request.run(0), round_recipe(config, config), "pseudo.start: previous")
+            check_networks(request.run(0), survey, round_recipe(config, config), "pseudo.start: previous")
     round_recipe(config, config)
     divide(survey, config).candidates(request.folds[0], bare_tiles(survey, config))
     if request.pooled:

@@ -276,7 +276,8 @@ class Trainer:
             mean = self.accelerator.reduce(value / self.meter.steps, reduction="mean")
             record[name] = float(mean)
         record["lr"] = self.schedule(position.step - 1)
-        refuse_collapse(self.folder.path, record, self.train, self.config, position.step / self.total_steps)
+        began = (position.step - position.step_in_epoch) / self.total_steps
+        refuse_collapse(self.folder.path, record, self.train, self.config, began)
         position.done = position.epoch + 1 == training.epochs or position.step >= self.total_steps
         if position.done or (position.epoch + 1) % training.validate_every == 0:
             score = record["score"] = self.validate(self.judged)

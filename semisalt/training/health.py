@@ -22,7 +22,7 @@ def health_of(record: Mapping[str, float]) -> dict[str, float]:
     return {name.removeprefix("health/"): value for name, value in record.items() if name.startswith("health/")}
 
 
-def refuse_collapse(folder: Path, record: Mapping[str, float], train: TileSet, config: Config, share: float) -> None:
+def refuse_collapse(folder: Path, record: Mapping[str, float], train: TileSet, config: Config, began: float) -> None:
     """Stop a training whose predictions on unlabelled tiles have collapsed to background.
 
     Args:
@@ -30,13 +30,15 @@ def refuse_collapse(folder: Path, record: Mapping[str, float], train: TileSet, c
         record: the epoch's, with 'health/foreground' where the method teaches itself.
         train: the labelled tiles.
         config: tells how long the warm-up is, in which anything may happen.
-        share: of the training that is done.
+        began: share of the training that was done when the epoch began: its figures are means over all of it.
 
     Raises:
         UserError: after the warm-up the foreground is under a quarter of the labelled prior's.
     """
     health, prior = health_of(record), prior_of(train)
-    if not health or share <= config.warm_up or health["foreground"] >= COLLAPSE * prior["prior_foreground"]:
+    # A network's first epoch says nothing, even without a warm-up.
+    early = began == 0 or began < config.warm_up
+    if not health or early or health["foreground"] >= COLLAPSE * prior["prior_foreground"]:
         return
     figures = ", ".join(f"{name} {value:.3f}" for name, value in {**health, **prior}.items())
     raise UserError(

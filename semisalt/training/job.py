@@ -59,11 +59,15 @@ def run_training(
         if resume:
             run = RunDirectory.resume(path, config, survey.fingerprint)
             _refuse_other_start(run, start)
+            # Folds that were begun have their weights; others begin with those of a run that may have changed since.
+            unbegun = [fold for fold in wanted if not run.fold(fold).begun]
+            if run.start and unbegun:
+                check_start(run.start, survey, run.config, unbegun)
         else:
             if start:
                 check_start(start, survey, planned, wanted)
             run = _begin(path, survey, planned, start, accelerator, announce)
-        train_folds(run, survey, wanted, build_method, accelerator, lessons(survey, run.config, run.start), watch)
+        train_folds(run, survey, wanted, build_method, accelerator, lessons(survey, run.config, run), watch)
         return evaluate(run, survey.labelled) if accelerator.is_main_process else {}
 
 
@@ -82,7 +86,7 @@ def _begin(
         for fold in range(config.data.folds):
             real = len(division.train(fold))
             lesson_of(fold, division).plan(real, config, world=accelerator.num_processes)
-        build_network(config, channels_of(config, survey))
+        build_network(config, channels_of(config, survey), weights="none" if start else None)
         settled = settle(config, survey, accelerator.device)
         for reason in settled.reasons:
             announce(reason)
@@ -103,11 +107,14 @@ def _refuse_other_start(run: RunDirectory, start: RunDirectory | None) -> None:
         )
 
 
-def lessons(survey: Survey, config: Config, start: RunDirectory | None = None) -> LessonOf:
-    """What each fold learns from beside its labels, for a method that can: unlabelled tiles; and where it begins."""
+def lessons(survey: Survey, config: Config, run: RunDirectory | None = None) -> LessonOf:
+    """What each fold learns from beside its labels, for a method that can: unlabelled tiles; and, of a run that was
+    created, where it begins.
+    """
     bare = None if config.method == "supervised" else bare_tiles(survey, config)
 
     def lesson(fold: int, division: Division) -> Lesson:
+        start = run.start if run and not run.fold(fold).begun else None
         return Lesson(
             weights=start_weights(start, fold) if start else None,
             bare=None if bare is None else division.without_labels(fold, bare),

@@ -6,6 +6,7 @@ from pathlib import Path
 from semisalt.config import Config, differences
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
+from semisalt.inference.build import channels_of
 from semisalt.inference.ensemble import voters_of
 from semisalt.run import RunDirectory
 
@@ -32,11 +33,14 @@ def check_division(run: RunDirectory, survey: Survey, config: Config, folds: Seq
         raise UserError(f"{run.path} cannot be {role}, it divided the tiles differently:\n  " + "\n  ".join(changed))
 
 
-def check_networks(run: RunDirectory, config: Config, what: str) -> None:
+def check_networks(run: RunDirectory, survey: Survey, config: Config, what: str) -> None:
     """Refuse a run whose networks are not those of `config`; `what` begins with its weights. Raises UserError."""
+    # The run's is settled: to agree with anything, as `auto` does, is not to fit.
+    depth = channels_of(config, survey).depth_range is not None
+    asked = config.model_copy(update={"channels": config.channels.model_copy(update={"depth": depth})})
     changed = [
         line
-        for line in differences(config, run.config)
+        for line in differences(asked, run.config)
         if line.startswith(("model.", "channels.")) and not line.startswith("model.weights:")
     ]
     views = [one.co_training.views if one.method == "co_training" else 1 for one in (run.config, config)]
@@ -55,7 +59,7 @@ def check_start(run: RunDirectory, survey: Survey, config: Config, folds: Sequen
         UserError: other tiles, folds or networks; or its weights know the fold's validation tiles.
     """
     check_division(run, survey, config, folds, "what a training begins with")
-    check_networks(run, config, "--from")
+    check_networks(run, survey, config, "--from")
     known = [f"{key}: {value}" for key, value in run.config.chosen_by_score.items()]
     if run.inflated or known:
         raise UserError(

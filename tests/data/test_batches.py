@@ -274,7 +274,8 @@ def test_unlabelled_tiles_have_a_weak_and_a_strong_view_on_one_geometry(tiles: T
         assert batch.strong.shape == (3, 32, 32)
         assert batch.depths is not None
         for row, index in enumerate(batch.indices.tolist()):
-            seed = sample_seed(3, plan.turn(0, step), index)
+            before = batch.indices[:row].tolist().count(index)  # an end of the pool and a beginning meet in a batch
+            seed = sample_seed(3, plan.turn(0, step) + (before << 32), index)
             if row < 4:
                 image, mask = view(tiles.images[index], tiles.targets[index], seed)
                 np.testing.assert_array_equal(batch.images[row].numpy(), image)
@@ -285,6 +286,18 @@ def test_unlabelled_tiles_have_a_weak_and_a_strong_view_on_one_geometry(tiles: T
             np.testing.assert_array_equal(batch.images[row].numpy(), weak)
             np.testing.assert_array_equal(batch.strong[row - 4].numpy(), strong_view(weak, weak, seed ^ 1)[0])
             assert batch.depths[row].item() == bare.depths[index - 22]  # type: ignore[index]
+
+
+def test_a_tile_that_comes_often_never_comes_alike(tiles: TileSet) -> None:
+    """Four labelled tiles in two views' batches of eight: each of the sixteen is a picture of its own."""
+    few, bare = tiles.subset(np.arange(4)), TileSet(("b0", "b1"), tiles.images[4:6], None, None)
+    plan = PairedPlan(4, 8, 3, epoch_steps=3, extra=2, extra_batch=4, views=2)
+    noisy = AugmentConfig(noise=1.0)
+    for batch in batches(few, plan, noisy, noisy, bare=bare, epochs=1):
+        assert np.bincount(batch.indices.numpy()).tolist() == [4, 4, 4, 4, 2, 2]
+        assert len({image.numpy().tobytes() for image in batch.images[:16]}) == 16
+        assert batch.strong is not None
+        assert len({image.numpy().tobytes() for image in batch.strong}) == 4
 
 
 def test_brightness_and_contrast_alone_keep_the_order_of_grey_levels(tiles: TileSet) -> None:

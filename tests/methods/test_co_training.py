@@ -81,25 +81,26 @@ def by_hand(batch: Batch, views: list[tuple[float, float]], epsilon: float = 0.0
     return float(supervised), float(agreement), float(2 * np.mean(pairs))
 
 
-@pytest.mark.parametrize("views", [2, 3])
-def test_a_step_as_calculated_in_numpy(views: int) -> None:
+@pytest.mark.parametrize(("views", "epsilon"), [(2, 0.02), (3, 0.02), (2, 0.1)])
+def test_a_step_as_calculated_in_numpy(views: int, epsilon: float) -> None:
     """Own labels, agreement on unlabelled tiles alone, examples against each other, padding without a voice."""
     batch = toy_batch(2 * views, 3)
-    supervised, agreement, difference = by_hand(batch, [(1.5, 0.2), (-0.8, 0.6), (0.6, -1.0)][:views])
-    losses = toy(views).step(batch, HALFWAY)
+    supervised, agreement, difference = by_hand(batch, [(1.5, 0.2), (-0.8, 0.6), (0.6, -1.0)][:views], epsilon)
+    losses = toy(views, epsilon=epsilon).step(batch, HALFWAY)
     parts = {name: part.item() for name, part in losses.parts.items()}
     assert parts == pytest.approx({"bce": supervised, "agreement": agreement, "difference": difference}, rel=1e-4)
     weighed = np.exp(-5 * 0.5**2) * (0.5 * agreement + 0.05 * difference)
-    assert losses.total.item() == pytest.approx(supervised + weighed, rel=1e-5)
-    assert losses.health["consistency_share"].item() == pytest.approx(weighed / supervised, rel=1e-4)
+    assert losses.total.item() == pytest.approx(2 * supervised + weighed, rel=1e-5)  # of two views the sum of both
+    assert losses.health["consistency_share"].item() == pytest.approx(weighed / (2 * supervised), rel=1e-4)
     assert not any(value.requires_grad for value in (*losses.parts.values(), *losses.health.values()))
 
 
-def test_ramp_ends_at_the_full_weights() -> None:
+@pytest.mark.parametrize(("ramp", "share"), [(0.3, 1.0), (0.6, np.exp(-5 * 0.5**2))])
+def test_ramp_ends_at_the_full_weights(ramp: float, share: float) -> None:
     batch = toy_batch(4, 3)
-    losses = toy().step(batch, Progress(0, 20, 0.3))
+    losses = toy(ramp=ramp).step(batch, Progress(0, 20, 0.3))
     parts = {name: part.item() for name, part in losses.parts.items()}
-    expected = parts["bce"] + 0.5 * parts["agreement"] + 0.05 * parts["difference"]
+    expected = 2 * parts["bce"] + share * (0.5 * parts["agreement"] + 0.05 * parts["difference"])
     assert losses.total.item() == pytest.approx(expected, rel=1e-5)
 
 

@@ -20,7 +20,7 @@ HALFWAY = Progress(0, 9, 0.15)  # of a ramp of 0.3
 
 
 def config_of(*, cutmix: float = 0.0, **changes: float | str | bool) -> Config:
-    teacher = {"ramp": 0.3, "mirrored": False, "weight": 2.0, **changes}
+    teacher = {"ramp": 0.3, "mirrored": False, "weight": 2.0, "consistency": "mse", **changes}
     sections = {"method": "mean_teacher", "teacher": teacher, "unlabelled": {"cutmix": cutmix}}
     return tiny_config(channels={"depth": False, "ramp": "none"}, **sections)  # type: ignore[arg-type]
 
@@ -152,6 +152,7 @@ def test_where_no_tile_is_taken_the_labels_teach_alone() -> None:
     losses = method.step(batch_of(), HALFWAY)
     assert losses.total.item() == pytest.approx(losses.parts["bce"].item())
     assert losses.parts["consistency"].item() == losses.health["taken"].item() == 0
+    assert losses.total.requires_grad
     losses.total.backward()
 
 
@@ -174,16 +175,21 @@ def test_tiles_need_both_words() -> None:
         config_of(mirrored=False, consistency="tiles")
 
 
-def test_the_consistency_alone_teaches_the_student_and_never_the_teacher() -> None:
+@pytest.mark.parametrize("consistency", ["mse", "threshold", "tiles"])
+def test_the_consistency_alone_teaches_the_student_and_never_the_teacher(consistency: str) -> None:
     """A known bug: a term whose gradient to the student is zero."""
-    method, batch = real(), batch_of()
-    with_it = method.step(batch, HALFWAY).total
-    supervised = method.step(batch, HALFWAY).parts["bce"]
-    assert with_it > supervised
-    method = real(weight=1e6)
+    how = {"consistency": consistency, "confidence": 0.5, "mirrored": True}
+    batch = batch_of()
+
+    def method_of(**changes: float) -> MeanTeacher:
+        return spoken(real(**how, **changes), two_words(True, True, True, True))  # type: ignore[arg-type]
+
+    with_it = method_of().step(batch, HALFWAY)
+    assert with_it.total > with_it.parts["bce"]
+    method = method_of(weight=1e6)
     method.step(batch, Progress(0, 0, 1.0)).total.backward()
     strong = [p.grad.norm().item() for p in method.networks[0].parameters() if p.grad is not None]
-    method = real(weight=0.0)
+    method = method_of(weight=0.0)
     method.step(batch, Progress(0, 0, 1.0)).total.backward()
     plain = [p.grad.norm().item() for p in method.networks[0].parameters() if p.grad is not None]
     assert sum(strong) > 1000 * sum(plain)
@@ -218,6 +224,46 @@ def test_the_teacher_follows_with_its_batch_statistics_and_stays_in_eval_mode() 
         assert not torch.equal(after, before)
         before = after
     assert moved_statistics(method.networks[0])[0] == 3  # one pass of the student a step
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.99])
+def test_the_teacher_is_the_average_of_the_formula(decay: float) -> None:
+    """θ' ← d θ' + (1 − d) θ with d = min(1 − 1/(t + 1), decay), t counting from 0."""
+    method = toy(1.0, 0.0, decay=decay)
+    average = -0.7  # the toy teacher's, of the slope
+    for step, slope in enumerate((1.0, 3.0, -2.0, 5.0)):
+        method.networks[0].load_state_dict({"a": torch.tensor(slope), "b": torch.tensor(0.0)})
+        method.after_step(Progress(0, step, 0.5))
+        kept = min(1 - 1 / (step + 1), decay)
+        average = kept * average + (1 - kept) * slope
+        assert method.average.module.a.item() == pytest.approx(average, rel=1e-6)
+
+
+def test_the_teacher_speaks_of_the_unlabelled_tiles_with_their_depths() -> None:
+    seen: list[torch.Tensor | None] = []
+    method, batch = toy(), batch_of()
+    words = method.words
+
+    def noted(images: torch.Tensor, depths: torch.Tensor | None) -> torch.Tensor:
+        seen.append(depths)
+        assert torch.equal(images, batch.images[3:])
+        return words(images, depths)
+
+    method.words = noted  # type: ignore[method-assign]
+    method.step(batch, HALFWAY)
+    assert batch.depths is not None
+    assert seen[0] is not None
+    assert torch.equal(seen[0], batch.depths[3:])
+
+
+def test_health_is_of_the_mean_word() -> None:
+    """Planted: one word sees salt everywhere, the other the more surely none."""
+    words = torch.stack([torch.full((4, *SHAPE), 0.7), torch.full((4, *SHAPE), 0.1)])
+    health = spoken(toy(mirrored=True, confidence=0.55), words).step(batch_of(), HALFWAY).health
+    assert health["foreground"].item() == health["non_empty"].item() == 0  # .4
+    assert health["sure_pixels"].item() == 1
+    turned = spoken(toy(mirrored=True, confidence=0.55), 1 - words).step(batch_of(), HALFWAY).health
+    assert turned["foreground"].item() == turned["non_empty"].item() == 1
 
 
 def test_cutmix_moves_image_and_word_together() -> None:

@@ -30,12 +30,21 @@ def test_a_collapse_after_the_warm_up_is_refused_with_its_figures() -> None:
     ):
         refuse_collapse(FOLDER, record(0.24 * prior), TRAIN, CONFIG, 0.31)
     refuse_collapse(FOLDER, record(0.26 * prior), TRAIN, CONFIG, 0.31)
-    refuse_collapse(FOLDER, record(0.0), TRAIN, CONFIG, 0.3)  # still warming up
+    refuse_collapse(FOLDER, record(0.0), TRAIN, CONFIG, 0.29)  # still warming up when the epoch began
+    with pytest.raises(UserError, match="collapsed"):
+        refuse_collapse(FOLDER, record(0.0), TRAIN, CONFIG, 0.3)
+
+
+def test_a_first_epoch_is_not_judged() -> None:
+    at_once = tiny_config(method="mean_teacher", teacher={"ramp": 0.0})  # type: ignore[arg-type]
+    refuse_collapse(FOLDER, record(0.0), TRAIN, at_once, 0.0)
+    with pytest.raises(UserError, match="collapsed"):
+        refuse_collapse(FOLDER, record(0.0), TRAIN, at_once, 0.01)
 
 
 def test_each_method_has_a_warm_up_of_its_own() -> None:
     other = tiny_config(method="co_training", co_training={"ramp": 0.6})  # type: ignore[arg-type]
-    refuse_collapse(FOLDER, record(0.0), TRAIN, other, 0.5)
+    refuse_collapse(FOLDER, record(0.0), TRAIN, other, 0.5)  # its own warm-up, not the teacher's
     with pytest.raises(UserError, match="collapsed"):
         refuse_collapse(FOLDER, record(0.0), TRAIN, other, 0.61)
 

@@ -93,6 +93,49 @@ def test_a_run_that_does_not_fit_is_refused_and_leaves_nothing(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
+def test_a_channel_that_auto_would_add_is_refused(tmp_path: Path, survey: Survey) -> None:
+    """The survey has depths, the source learned without: `auto` agrees with its word, not with its weights."""
+    assert survey.depth_range is not None
+    bare = config_of(channels={"depth": False})
+    run_training(tmp_path / "bare", survey, bare, folds=[0], resume=False, announce=print)
+    start = RunDirectory.open(tmp_path / "bare")
+    with pytest.raises(UserError, match=r"channels\.depth: False in the run, True asked for"):
+        run_training(
+            tmp_path / "run",
+            survey,
+            config_of(channels={"depth": "auto"}),
+            folds=[0],
+            resume=False,
+            announce=print,
+            start=start,
+        )
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_other_folds_of_a_run_that_goes_on_need_their_source_and_begun_ones_do_not(
+    tmp_path: Path, survey: Survey, source: RunDirectory
+) -> None:
+    start, path = RunDirectory(tmp_path / "start"), tmp_path / "run"
+    shutil.copytree(source.path, start.path)
+    run_training(path, survey, config_of(), folds=[0], resume=False, announce=print, start=start)
+    with pytest.raises(UserError, match="fold 1 not finished"):
+        run_training(path, survey, None, folds=[0, 1], resume=True, announce=print)
+    run = RunDirectory.open(path)
+    expected = load_file(run.fold(0).averaged)
+    run.fold(0).result.unlink()  # killed just before the end
+    shutil.rmtree(start.path)
+    run_training(path, survey, None, folds=[0], resume=True, announce=print)
+    found = load_file(run.fold(0).averaged)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_weights_that_are_not_needed_need_not_be_there(tmp_path: Path, survey: Survey, source: RunDirectory) -> None:
+    config = config_of(model={"weights": str(tmp_path / "gone.safetensors")})
+    run_training(tmp_path / "run", survey, config, folds=[0], resume=False, announce=print, start=source)
+    with pytest.raises(UserError, match=r"gone\.safetensors"):
+        run_training(tmp_path / "other", survey, config, folds=[0], resume=False, announce=print)
+
+
 def test_other_tiles_are_refused(source: RunDirectory) -> None:
     with pytest.raises(UserError, match="made from other data"):
         check_start(source, tiny_survey(labelled=58), config_of(), [0])
