@@ -37,7 +37,7 @@ def main() -> None:
     for number in range(min(len(note["rounds"]) for note in notes)):
         lines = [note["rounds"][number] for note in notes]
         parts = [
-            tile_scores(RunDirectory.open(Path(line["run"])), survey, tuple(note["folds"]))
+            tile_scores(dict.fromkeys(note["folds"], RunDirectory.open(Path(line["run"]))), survey)
             for line, note in zip(lines, notes, strict=True)
         ]
         scores = np.concatenate(parts)

@@ -6,13 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from semisalt.config import differences
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
-from semisalt.inference.evaluate import Point, fold_scores
+from semisalt.inference.evaluate import Point, tile_scores
 from semisalt.metrics import Interval, bootstrap, paired_bootstrap
 from semisalt.run import RunDirectory, read_csv
 
 Scores = NDArray[np.float64]
+# Keys in which the parts of one run may differ: where it was trained, and each fold's own weights to begin with.
+_MAY_DIFFER = (
+    "data.workers",
+    "inference.batch",
+    "model.weights",
+    "training.checkpoint_minutes",
+    "training.compile",
+    "training.precision",
+)
 
 
 @dataclass(frozen=True)
@@ -105,8 +115,15 @@ def _check_parts(subject: Subject) -> None:
     """Refuse runs under one name that learned otherwise, or that have a fold in common."""
     first, held = subject.runs[0], dict[int, RunDirectory]()
     for run in subject.runs:
-        if (run.config.method, run.provenance.get("round")) != (first.config.method, first.provenance.get("round")):
-            raise UserError(f"{subject.name}: {first.path} and {run.path} did not learn alike; compare them by a space")
+        ways = [line.partition(":")[0] for line in differences(run.config, first.config)]
+        ways = [key for key in ways if key not in _MAY_DIFFER]
+        if run.provenance.get("round") != first.provenance.get("round"):
+            ways.insert(0, "round")
+        if ways:
+            raise UserError(
+                f"{subject.name}: {first.path} and {run.path} did not learn alike (other {', '.join(ways)}); compare "
+                "them by a space"
+            )
         for fold in run.finished_folds():
             other = held.setdefault(fold, run)
             if other is not run:
@@ -163,9 +180,7 @@ def _run_of(subject: Subject, fold: int) -> RunDirectory:
 
 
 def _scores(subject: Subject, survey: Survey, folds: Sequence[int], point: Point) -> Scores:
-    needed = {run.path: run for run in (_run_of(subject, fold) for fold in folds)}
-    of_run = {path: fold_scores(run, survey, point) for path, run in needed.items()}
-    return np.concatenate([of_run[_run_of(subject, fold).path][fold] for fold in folds])
+    return tile_scores({fold: _run_of(subject, fold) for fold in folds}, survey, point)
 
 
 def _row(subject: Subject, folds: Sequence[int], scores: Scores, first: Scores | None) -> Row:

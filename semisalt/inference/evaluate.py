@@ -1,6 +1,6 @@
 """A run's figures, all from its out-of-fold probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -74,37 +74,46 @@ def load_oof(run: RunDirectory, labelled: TileSet) -> tuple[Probabilities, TileS
     folds = run.finished_folds()
     if not folds:
         raise UserError(f"{run.path}: no fold is finished; go on with --resume")
-    rows = read_csv(run.path / "folds.csv")
+    return _assemble(dict.fromkeys(folds, run), labelled)
+
+
+def _assemble(runs: Mapping[int, RunDirectory], labelled: TileSet) -> tuple[Probabilities, TileSet, NDArray[np.int64]]:
+    """As `load_oof`, of finished folds, each of the run that has it."""
     position = {tile: index for index, tile in enumerate(labelled.ids)}
-    members = {fold: [row["id"] for row in rows if row["fold"] == str(fold)] for fold in folds}
-    probabilities = np.concatenate([np.load(run.fold(fold).probabilities) for fold in folds])
-    order = np.array([position[tile] for fold in folds for tile in members[fold]])
-    fold_of = np.repeat(folds, [len(members[fold]) for fold in folds])
-    tiles = labelled.subset(order)
-    return probabilities, tiles, fold_of
+    members = {
+        fold: [row["id"] for row in read_csv(run.path / "folds.csv") if row["fold"] == str(fold)]
+        for fold, run in runs.items()
+    }
+    probabilities = np.concatenate([np.load(run.fold(fold).probabilities) for fold, run in runs.items()])
+    order = np.array([position[tile] for tiles in members.values() for tile in tiles])
+    fold_of = np.repeat(list(members), [len(tiles) for tiles in members.values()])
+    return probabilities, labelled.subset(order), fold_of
 
 
-def fold_scores(run: RunDirectory, survey: Survey, point: Point = "half") -> dict[int, NDArray[np.float64]]:
-    """Each finished fold's precision on its out-of-fold tiles, in the order of their ids.
+def tile_scores(runs: Mapping[int, RunDirectory], survey: Survey, point: Point = "half") -> NDArray[np.float64]:
+    """Precision on the out-of-fold tiles of some folds, [N], fold after fold, and in each in the order of the ids.
 
-    Runs that divided the tiles alike have the same tiles in the same order. At half nothing was chosen on any tile;
-    cross-fitted scores are those of `evaluate`. Raises UserError while no fold is finished.
+    Runs that divided the tiles alike have the same tiles in the same order.
+
+    Args:
+        runs: by fold, a run that has finished it; all of one recipe.
+        survey: the tiles that they were made from.
+        point: at half nothing was chosen on any tile. Cross-fitted, each fold's tiles are scored at the operating point
+            that the other folds' usable tiles chose, as `evaluate` does over all folds of a run; of a single fold its
+            halves choose for each other.
     """
-    probabilities, tiles, fold_of = load_oof(run, survey.labelled)
+    probabilities, tiles, fold_of = _assemble(runs, survey.labelled)
     assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
     if point == "half":
         scores = precision(probabilities > 127, tiles.masks)
     else:
-        usable = usable_tiles(run, tiles)
-        scores = _grid(run, probabilities, tiles).cross_fitted(_groups(fold_of, usable), usable)
-    by_id = np.argsort(np.array(tiles.ids), kind="stable")
-    return {int(fold): scores[by_id][fold_of[by_id] == fold] for fold in np.unique(fold_of)}
-
-
-def tile_scores(run: RunDirectory, survey: Survey, folds: Sequence[int]) -> NDArray[np.float64]:
-    """Precision at 0.5 of the out-of-fold tiles of `folds`, [N], fold after fold; see `fold_scores`."""
-    scores = fold_scores(run, survey)
-    return np.concatenate([scores[fold] for fold in folds])
+        usable = np.concatenate(
+            [usable_tiles(run, tiles.subset(np.flatnonzero(fold_of == fold))) for fold, run in runs.items()]
+        )
+        first = next(iter(runs.values()))
+        scores = _grid(first, probabilities, tiles).cross_fitted(_groups(fold_of, usable), usable)
+    ids = np.array(tiles.ids)
+    return np.concatenate([scores[fold_of == fold][np.argsort(ids[fold_of == fold])] for fold in runs])
 
 
 def usable_tiles(run: RunDirectory, tiles: TileSet) -> NDArray[np.bool_]:

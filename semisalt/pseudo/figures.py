@@ -74,7 +74,7 @@ def figures_of(
 ) -> RoundFigures:
     """A round's figures; `runs` holds the rounds 0 to `number`, `bare` the survey's unlabelled tiles."""
     run = runs[number]
-    scores = [tile_scores(each, survey, folds) for each in runs[: number + 1]]
+    scores = [tile_scores(dict.fromkeys(folds, each), survey) for each in runs[: number + 1]]
     seconds = sum(float(run.fold_result(fold)["seconds"]) for fold in folds)
     if number:
         seconds += sum(label_directory(run, fold).provenance().figures["seconds"] for fold in folds)

@@ -14,12 +14,13 @@ from semisalt.files import write_array, write_json
 from semisalt.inference.compare import Comparison, Subject, compare
 from semisalt.inference.evaluate import evaluate
 from semisalt.metrics import precision
-from semisalt.run import RunDirectory, write_csv
+from semisalt.run import RunDirectory, read_csv, write_csv
 from semisalt.training.crossval import divide
 from tests.tiny import tiny_config, tiny_survey
 
 CONFIG = tiny_config(data={"folds": 3, "label_fraction": 0.5}, training={"patience": None})
 FOLDS = (0, 1, 2)
+LONGER = CONFIG.training.model_copy(update={"epochs": CONFIG.training.epochs + 1})
 
 
 def made_run(
@@ -140,6 +141,42 @@ def test_cross_fitted_a_careful_network_is_not_held_down(tmp_path: Path, survey:
         assert row.score.value == pytest.approx(evaluate(run, survey.labelled)["cross_fitted"]["value"])
 
 
+@pytest.mark.parametrize("folds", [None, [1]])
+def test_cross_fitted_it_is_the_same_whether_folds_were_trained_apart(
+    tmp_path: Path, survey: Survey, folds: list[int] | None
+) -> None:
+    """Planted: noisy probabilities, of which folds alone, halves of folds and all folds choose other thresholds."""
+    whole = made_run(tmp_path / "whole", survey, 0.0)
+    parts = [made_run(tmp_path / f"part{fold}", survey, 0.0, folds=(fold,)) for fold in FOLDS]
+    generator = np.random.default_rng(5)
+    for fold, part in enumerate(parts):
+        masks = divide(survey, CONFIG).validation(fold).masks
+        assert masks is not None
+        maps = np.clip(110 + 50 * masks + generator.normal(0, 25, masks.shape), 0, 255).astype(np.uint8)
+        for run in (whole, part):
+            write_array(run.fold(fold).probabilities, maps)
+    found = compare([*alone(whole), Subject("parts", tuple(parts))], survey, folds, "cross_fitted")
+    gain = found.rows[1].difference
+    assert gain is not None
+    assert (gain.low, gain.value, gain.high) == (0.0, 0.0, 0.0)
+    alone_first = compare([*alone(whole), Subject("part", (parts[1],))], survey, [1], "cross_fitted").rows
+    assert alone_first[0].score == alone_first[1].score
+
+
+def test_scores_are_paired_by_id_whatever_the_order_of_the_predictions(tmp_path: Path, survey: Survey) -> None:
+    one, two = made_run(tmp_path / "one", survey, 0.2), made_run(tmp_path / "two", survey, 0.2)
+    rows = read_csv(two.path / "folds.csv")
+    for fold in FOLDS:
+        mine = [row for row in rows if row["fold"] == str(fold)]
+        maps = np.load(two.fold(fold).probabilities)
+        write_array(two.fold(fold).probabilities, maps[::-1])
+        rows = [row for row in rows if row["fold"] != str(fold)] + mine[::-1]
+    write_csv(two.path / "folds.csv", tuple(rows[0]), [tuple(row.values()) for row in rows])
+    gain = compare(alone(one, two), survey).rows[1].difference
+    assert gain is not None
+    assert (gain.low, gain.value, gain.high) == (0.0, 0.0, 0.0)
+
+
 def test_only_parts_of_one_run_go_by_one_name(tmp_path: Path, survey: Survey) -> None:
     parts = [made_run(tmp_path / f"part{fold}", survey, 0.2, folds=(fold,)) for fold in (0, 1)]
     again = made_run(tmp_path / "again", survey, 0.2, folds=(1,))
@@ -149,9 +186,15 @@ def test_only_parts_of_one_run_go_by_one_name(tmp_path: Path, survey: Survey) ->
         tmp_path / "taught", survey, 0.1, folds=(2,), config=CONFIG.model_copy(update={"method": "mean_teacher"})
     )
     later = made_run(tmp_path / "later", survey, 0.1, folds=(2,), provenance={"round": 1})
-    for other in (taught, later):
-        with pytest.raises(UserError, match=rf"part0 and .*{other.path.name} did not learn alike"):
+    longer = made_run(
+        tmp_path / "longer", survey, 0.1, folds=(2,), config=CONFIG.model_copy(update={"training": LONGER})
+    )
+    for other, why in ((taught, "method"), (later, "round"), (longer, r"training\.epochs")):
+        with pytest.raises(UserError, match=rf"part0 and .*{other.path.name} did not learn alike \(other {why}\)"):
             compare([Subject("parts", (*parts, other)), *alone(parts[0])], survey)
+    elsewhere = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"precision": "bf16"})})
+    third = made_run(tmp_path / "third", survey, 0.1, folds=(2,), config=elsewhere)
+    assert compare([Subject("parts", (*parts, third)), Subject("again", (*parts, third))], survey).folds == FOLDS
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"data": {"folds": 4}}])

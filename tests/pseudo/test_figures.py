@@ -41,11 +41,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiles: Survey) -> list[RunDir
 
 def test_scores_are_of_the_wanted_folds_out_of_fold_tiles(runs: list[RunDirectory], tiles: Survey) -> None:
     for number, run in enumerate(runs):
-        whole = tile_scores(run, tiles, FOLDS)
+        whole = tile_scores(dict.fromkeys(FOLDS, run), tiles)
         assert len(whole) == 39
         assert (whole == 0).sum() == 2 * number
         assert whole.sum() == 39 - 2 * number
-        one = tile_scores(run, tiles, (1,))
+        one = tile_scores({1: run}, tiles)
         assert len(one) == len(divide(tiles, CONFIG).validation(1))
         assert (one == 0).sum() == number
 
