@@ -55,6 +55,55 @@ def scored(trainer: Trainer, scores: Sequence[float], monkeypatch: pytest.Monkey
     return trainer
 
 
+class Taught(Supervised):
+    """Trains one network; another one, which stays as it is, counts. What it sees in unlabelled tiles is planted."""
+
+    def __init__(self, config: Config, foreground: float) -> None:
+        super().__init__(tiny_network(config), tiny_channels(), config.loss)
+        self.teacher, self.foreground = tiny_network(config, seed=9), foreground
+        self.followers = [self.teacher]
+
+    def step(self, batch: Batch, progress: Progress) -> Losses:
+        losses = super().step(batch, progress)
+        return Losses(losses.total, losses.parts, {"foreground": torch.tensor(self.foreground)})
+
+    def predictor(self) -> nn.Module:
+        return self.teacher
+
+    def beside(self) -> dict[str, nn.Module]:
+        return {"student": self.networks[0]}
+
+
+def test_what_the_method_predicts_with_is_scored_and_kept_not_what_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A known bug: a best checkpoint picked by the student, while the teacher is used."""
+    config = tiny_config(training={"epochs": 2}, snapshots={"keep": 1, "select": "best"})
+    method = Taught(config, foreground=0.5)
+    trainer = tiny_trainer(tmp_path, config, method=method)
+    scores = {id(method.teacher): 0.25, id(trainer.plain[0]): 0.75}
+    monkeypatch.setattr(trainer, "validate", lambda network: scores[id(network)])
+    fit(trainer)
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert [(record["score"], record["score/student"]) for record in records] == [(0.25, 0.75)] * 2
+    assert trainer.position.best == 0.25
+    kept, expected = load_file(trainer.snapshots.files()[-1]), method.teacher.state_dict()
+    assert kept.keys() == expected.keys()
+    assert all(torch.equal(kept[name], expected[name]) for name in kept)
+
+
+@pytest.mark.parametrize("foreground", [0.0, 0.5])
+def test_a_collapse_ends_the_training_once_it_has_warmed_up(tmp_path: Path, foreground: float) -> None:
+    config = tiny_config(method="mean_teacher", training={"epochs": 4}, teacher={"ramp": 0.5})
+    trainer = tiny_trainer(tmp_path, config, method=Taught(config, foreground))
+    if foreground:
+        fit(trainer)
+    else:
+        with pytest.raises(UserError, match=r"collapsed to background after epoch 3: foreground 0\.000"):
+            fit(trainer)
+    assert trainer.position.step == (16 if foreground else 12)
+
+
 def test_epochs_steps_and_progress(tmp_path: Path) -> None:
     method, trainer = watch(tmp_path, tiny_config(training={"epochs": 2}))
     assert trainer.plan.steps == 4
