@@ -62,6 +62,8 @@ def train_together(path: Path, config: Config, notes: Path) -> None:
 
     def noted_finish(trainer: Trainer, *rest: Any) -> None:
         torch.save(trainer.plain[0].state_dict(), notes / f"weights{rank}.pt")
+        torch.save([parameter.detach() for parameter in trainer.parameters], notes / f"trained{rank}.pt")
+        torch.save(trainer.judged.state_dict(), notes / f"judged{rank}.pt")
         finish(trainer, *rest)
 
     def note_write(event: str, arguments: tuple[Any, ...]) -> None:

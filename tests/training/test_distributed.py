@@ -68,6 +68,26 @@ def test_only_the_first_process_writes(notes: Path) -> None:
     assert (notes / "run" / "results.json").exists()
 
 
+@pytest.mark.parametrize("method", ["mean_teacher", "co_training"])
+def test_methods_with_unlabelled_tiles_train_alike_on_both(tmp_path: Path, method: str) -> None:
+    """What is trained, and what is judged and kept, are the same; labelled and unlabelled tiles are shared out."""
+    sections = {"training": {"epochs": 2, "epoch_steps": 3, "batch": 8, "patience": None}, "unlabelled": {"batch": 4}}
+    config = tiny_config(method=method, **sections)  # type: ignore[arg-type]
+    assert jobs.run(jobs.train_together, tmp_path / "run", config, tmp_path, world=2) == [0, 0]
+    for name in ("trained", "judged"):
+        first, second = (torch.load(tmp_path / f"{name}{rank}.pt", weights_only=True) for rank in range(2))
+        pairs = zip(first, second, strict=True) if name == "trained" else ((first[k], second[k]) for k in first)
+        assert all(torch.equal(one, other) for one, other in pairs)
+    kept = load_file(tmp_path / "run" / "fold0" / "snapshots" / "epoch0001.safetensors")
+    assert all(torch.equal(kept[key], value) for key, value in first.items())
+    seen = [json.loads((tmp_path / f"seen{rank}.json").read_text()) for rank in range(2)]
+    views, labelled = (2 if method == "co_training" else 1), len(divide(tiny_survey(), config).train(0))
+    for steps in zip(*seen, strict=True):
+        assert [len(tiles) for tiles in steps] == [4 * views + 2] * 2
+        bare = [tile for tiles in steps for tile in tiles if tile >= labelled]
+        assert len(bare) == len(set(bare)) == 4
+
+
 @pytest.mark.parametrize(("batch", "uneven"), [(10, False), (15, True)])
 def test_gradients_of_two_halves_are_those_of_the_whole(tmp_path: Path, batch: int, uneven: bool) -> None:
     """Each tile weighs the same, though one process may have a tile more than the other."""
