@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def test_ratios_of_planted_times() -> None:
-    config = tiny_config(training={"batch": 20}, unlabelled={"batch": 30}, teacher={"mirrored": False})
+    config = tiny_config(training={"batch": 20}, unlabelled={"batch": 30}, teacher={"mirrored": False, "consistency": "mse"})
     times = {
         # The machine is three times slower in the second round: no ratio may notice.
         "supervised": np.array([1.0, 3.0, 1.1]),
@@ -39,7 +39,7 @@ def test_ratios_of_planted_times() -> None:
 
 
 def test_the_recipe_is_kept_but_for_the_method_and_a_second_average() -> None:
-    config = tiny_config(training={"batch": 20, "ema_decay": 0.9}, teacher={"mirrored": False})
+    config = tiny_config(training={"batch": 20, "ema_decay": 0.9}, teacher={"mirrored": False, "consistency": "mse"})
     made = contenders(config, METHODS)
     assert {name: one.method for name, one in made.items()} == {name: name for name in made}
     assert {name: one.training.batch for name, one in made.items()} == {
