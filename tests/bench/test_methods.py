@@ -21,7 +21,9 @@ CPU = torch.device("cpu")
 
 
 def test_ratios_of_planted_times() -> None:
-    config = tiny_config(training={"batch": 20}, unlabelled={"batch": 30}, teacher={"mirrored": False, "consistency": "mse"})
+    config = tiny_config(
+        training={"batch": 20}, unlabelled={"batch": 30}, teacher={"mirrored": False, "consistency": "mse"}
+    )
     times = {
         # The machine is three times slower in the second round: no ratio may notice.
         "supervised": np.array([1.0, 3.0, 1.1]),
