@@ -17,17 +17,18 @@ class DataError(UserError):
     """Everything that is wrong with the data, found in one pass.
 
     `problems` holds all of them, each naming its file or row; the text shows the first 20 and how many there
-    are.
+    are, or with `whole` all of them.
     """
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    def __init__(self, problems: Iterable[str], *, whole: bool = False) -> None:
         self.problems = tuple(problems)
+        self.shown = len(self.problems) if whole else SHOWN
         super().__init__(self.problems)
 
     def __str__(self) -> str:
         count = len(self.problems)
         lines = [f"{count} problem{'' if count == 1 else 's'} in the data:"]
-        lines += [f"  {problem}" for problem in self.problems[:SHOWN]]
-        if count > SHOWN:
-            lines.append(f"  … and {count - SHOWN} more")
+        lines += [f"  {problem}" for problem in self.problems[: self.shown]]
+        if count > self.shown:
+            lines.append(f"  … and {count - self.shown} more (semisalt data check prints all)")
         return "\n".join(lines)

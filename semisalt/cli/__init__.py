@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print."""
 
+import errno
 import sys
 import warnings
 
@@ -9,6 +10,11 @@ from semisalt.cli import data, machine, mosaic, pseudo, runs, study, train
 from semisalt.cli.options import console, rank
 from semisalt.errors import UserError
 from semisalt.memory import keep_freed_memory
+
+# A path that cannot be written where the user wants it: that is no fault of ours, whoever notices it.
+_OF_THE_PLACE = (
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG
+)  # fmt: skip
 
 app = typer.Typer(
     help="Segment salt in seismic tiles from few labels and many bare tiles.",
@@ -38,4 +44,9 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _OF_THE_PLACE:
+            raise
+        print(f"error: {error.filename}: {error.strerror}: choose another place", file=sys.stderr)
         sys.exit(2)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from semisalt.cli.options import console
-from semisalt.errors import UserError
+from semisalt.errors import DataError, UserError
 
 app = typer.Typer(help="Check, make or download tiles.", no_args_is_help=True)
 
@@ -26,7 +26,13 @@ def data_check(
     from semisalt.data.read import load_survey
     from semisalt.report.tables import description_tables
 
-    description = describe(load_survey(path))
+    try:
+        description = describe(load_survey(path))
+    except DataError as error:
+        if as_json:
+            print(json.dumps({"source": str(path), "problems": error.problems}, indent=2))
+            raise typer.Exit(2) from None
+        raise DataError(error.problems, whole=True) from None
     if as_json:
         print(json.dumps(asdict(description), indent=2))
     else:
@@ -59,7 +65,7 @@ def data_synth(
 def data_fetch(
     out: Annotated[Path, typer.Argument(help="A new folder.")] = Path("data/tgs"),
 ) -> None:
-    """Download the TGS Salt Identification Challenge's tiles (needs a Kaggle login and semisalt[kaggle]).
+    """Download the TGS Salt Identification Challenge's tiles (needs a Kaggle login and semisalt\\[kaggle]).
 
     Example: [bold]semisalt data fetch[/bold]
     """

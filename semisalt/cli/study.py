@@ -61,7 +61,7 @@ def study_run(
 
 @app.command("status")
 def study_status(study: StudyArgument) -> None:
-    """Print how far a study is: trials by state, the best so far, who runs and when he was last heard of.
+    """Print how far a study is: trials by state, the best so far, which workers run, and when each last reported.
 
     Example: [bold]semisalt study status study[/bold]
     """
@@ -74,7 +74,7 @@ def study_status(study: StudyArgument) -> None:
 
 @app.command("best")
 def study_best(study: StudyArgument) -> None:
-    """Print the best trial, and write its recipe to STUDY/best.yaml, which any command takes by --config.
+    """Print the best trial, and write its recipe to STUDY/best.yaml, which every command that trains takes by --config.
 
     Example: [bold]semisalt study best study[/bold]
     """
@@ -107,7 +107,7 @@ def study_board(
     study: StudyArgument,
     port: Annotated[int, typer.Option("--port", help="Of the web server.")] = 8080,
 ) -> None:
-    """Start optuna-dashboard on the study (needs semisalt[dashboard]).
+    """Start optuna-dashboard on the study (needs semisalt\\[dashboard]).
 
     Example: [bold]semisalt study board study[/bold]
     """

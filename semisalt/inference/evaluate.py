@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -84,10 +85,22 @@ def _assemble(runs: Mapping[int, RunDirectory], labelled: TileSet) -> tuple[Prob
         fold: [row["id"] for row in read_csv(run.path / "folds.csv") if row["fold"] == str(fold)]
         for fold, run in runs.items()
     }
-    probabilities = np.concatenate([np.load(run.fold(fold).probabilities) for fold, run in runs.items()])
+    probabilities = np.concatenate([_load_probabilities(run.fold(fold).probabilities) for fold, run in runs.items()])
     order = np.array([position[tile] for tiles in members.values() for tile in tiles])
     fold_of = np.repeat(list(members), [len(tiles) for tiles in members.values()])
     return probabilities, labelled.subset(order), fold_of
+
+
+def _load_probabilities(path: Path) -> Probabilities:
+    try:
+        values: Probabilities = np.load(path)
+    except (FileNotFoundError, EOFError, ValueError) as error:
+        what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+        raise UserError(
+            f"{path} is {what}: remove the fold's result.json beside it and go on with --resume, which predicts its "
+            "tiles again"
+        ) from None
+    return values
 
 
 def tile_scores(runs: Mapping[int, RunDirectory], survey: Survey, point: Point = "half") -> NDArray[np.float64]:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from semisalt.errors import UserError
 from semisalt.files import atomic
 
 
@@ -17,8 +19,15 @@ def save_weights(path: Path, network: nn.Module) -> None:
 
 
 def load_weights(path: Path, network: nn.Module) -> None:
-    """Load safetensors into a network of the same shape."""
-    network.load_state_dict(load_file(path))
+    """Load safetensors into a network of the same shape. Raises UserError where the file is gone or damaged."""
+    try:
+        state = load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+        raise UserError(
+            f"{path} is {what}: bring the file back, or remove its fold and train that anew with --resume"
+        ) from None
+    network.load_state_dict(state)
 
 
 def vote_weights(count: int, decay: float) -> list[float]:

@@ -109,7 +109,8 @@ def label_fold(
     if not len(taken):
         raise UserError(
             f"fold {task.fold}: no tile can be taken ({_tally(verdicts)}). Where most are undecided, lower "
-            "pseudo.decided; where most are over their quota, they lack the labelled sizes of salt: see pseudo.quotas"
+            "pseudo.decided; where most are over their quota, they lack the labelled sizes of salt: see pseudo.quotas. "
+            f"Begin with other settings by --from {task.source.path} and another --run"
         )
     labels = _labels(task, taken, None if config.labels == "soft" else threshold)
     digest = write_labels(folder, task.candidates, verdicts, measured, labels, soft=config.labels == "soft")

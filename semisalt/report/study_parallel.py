@@ -27,7 +27,8 @@ def parallel(study: Study, objective: Objective, ranked: Sequence[str]) -> Figur
     A key that a condition left out of a trial is met below its axis at 'not set'. These are plain lines: plotly's own
     parallel coordinates need WebGL, and Optuna's leave out every trial that lacks a key.
     """
-    trials = sorted(completed(study), key=objective.cost, reverse=True)
+    # The best comes last, the earliest of equals: that is whom every table calls the best.
+    trials = sorted(completed(study), key=lambda trial: (objective.cost(trial), trial.number), reverse=True)
     keys = [*ranked, *(key for key in parameters(trials) if key not in ranked)]
     if not trials or not keys:
         return None

@@ -14,7 +14,7 @@ from semisalt.studies.directory import StudyDirectory
 from semisalt.studies.request import StudyFile, StudyRequest, base_recipe, changes, write_request
 from semisalt.studies.space import check
 from semisalt.studies.storage import check_url
-from semisalt.studies.threshold import check_threshold_space, fingerprint_of, material_of
+from semisalt.studies.threshold import check_keep, check_threshold_space, fingerprint_of, material_of
 from semisalt.training.crossval import divide
 from semisalt.training.settle import settle
 
@@ -74,6 +74,7 @@ def begin_threshold(path: Path, source: Path, file: StudyFile, run: RunDirectory
     check_threshold_space(str(source), file.space)
     survey = own_survey(run, moved)
     material = material_of(run, survey.labelled, file.holdout, file.seed)
+    check_keep(str(source), file.space, run)
     data = {
         "path": str(survey.source.resolve()),
         "fingerprint": survey.fingerprint,

@@ -160,7 +160,8 @@ def order(space: Space) -> list[str]:
 
 
 def check(source: str, space: Space, base: Mapping[str, Any]) -> None:
-    """Refuse keys that the configuration does not have, and ranges whose ends it would not take.
+    """Refuse keys and values that the configuration does not have, in ranges and in conditions, and a space of which
+    the recipe lets nothing be searched.
 
     Raises UserError, naming file and key.
     """
@@ -169,12 +170,24 @@ def check(source: str, space: Space, base: Mapping[str, Any]) -> None:
     order(space)
     for key, parameter in space.items():
         _check_key(f"{source}: space: {key}", key)
-        for name in parameter.when:
-            _check_key(f"{source}: space: {key}: when: {name}", name, searched=False)
+        for name, allowed in parameter.when.items():
+            where = f"{source}: space: {key}: when: {name}"
+            _check_key(where, name, searched=False)
+            for value in allowed:
+                problem = _no_choice(space, name, value) or _refusal(base, space, name, value)
+                if problem:
+                    raise UserError(f"{where}: {value!r} is no value of it: {problem}")
         for end in parameter.ends():
             problem = _refusal(base, space, key, end)
             if problem:
                 raise UserError(f"{source}: space: {key}: {end!r} is out of range: {problem}")
+    # Whoever waits for searched keys waits, in the end, for one that waits for none.
+    first = [parameter for parameter in space.values() if not parameter.when.keys() & space.keys()]
+    if not any(holds(parameter, {name: lookup(base, name) for name in parameter.when}) for parameter in first):
+        needed = ", ".join(sorted({name for parameter in first for name in parameter.when}))
+        raise UserError(
+            f"{source}: space: no key is ever searched: with the recipe's {needed} no condition (when) holds"
+        )
 
 
 def lookup(tree: Mapping[str, Any], key: str) -> Any:
@@ -206,9 +219,22 @@ def _check_key(where: str, key: str, *, searched: bool = True) -> None:
     raise UserError(f"{where}: unknown key" + (f"; did you mean '{close[0]}'?" if close else ""))
 
 
+def _when(space: Space, key: str) -> Mapping[str, tuple[Choice, ...]]:
+    """A key's conditions; one that is not searched has none."""
+    return space[key].when if key in space else {}
+
+
+def _no_choice(space: Space, key: str, value: Choice) -> str | None:
+    """Why a searched key never has a value; None if it may, or is not searched."""
+    choices = space[key].choices if key in space else None
+    if choices is None or any(_equal(value, choice) for choice in choices):
+        return None
+    return f"the space has {', '.join(map(repr, choices))}"
+
+
 def _refusal(base: Mapping[str, Any], space: Space, key: str, value: Choice) -> str | None:
     """Why the configuration does not take a key's value, whatever the other searched keys are; None if it may."""
-    conditions = {name: allowed[0] for name, allowed in space[key].when.items()}
+    conditions = {name: allowed[0] for name, allowed in _when(space, key).items()}
     try:
         Config.model_validate(apply(base, {**conditions, key: value}))
     except ValidationError as error:
@@ -231,7 +257,7 @@ def _to_blame(location: Sequence[str], space: Space, key: str) -> bool:
         return False
     if ".".join(location) in ("loss.start", "loss.finish"):  # a weight is judged with its whole table
         return True
-    others = space.keys() - {key} - space[key].when.keys()
+    others = space.keys() - {key} - _when(space, key).keys()
     return not any(name.split(".")[: len(location)] == list(location) for name in others)
 
 

@@ -111,7 +111,6 @@ def search_threshold(
     survey = own_survey(run, Path(request.data["path"]))
     material = material_of(run, survey.labelled, request.holdout, request.seed)
     views = views_of(request.space, run, survey.labelled, announce)
-    _check_keep(request.space, views)
     stored = open_desk(directory)
     stored.study.set_user_attr("trials", total)
     with locked(directory):
@@ -237,8 +236,12 @@ def _search_score(best: FrozenTrial, material: Material, views: list[FoldViews])
     return asdict(bootstrap(whole_scores(views, masks_of(material), material.search, *point)))
 
 
-def _check_keep(space: Space, views: list[FoldViews]) -> None:
+def check_keep(source: str, space: Space, run: RunDirectory) -> None:
+    """Refuse to hear more snapshots than each finished fold of a run has. Raises UserError, naming file and key."""
     keep = space.get("snapshots.keep")
-    fewest = min(view.voters for view in views)
+    fewest = min((len(run.fold_result(fold)["snapshots"]) for fold in run.finished_folds()), default=0)
     if keep is not None and keep.high is not None and keep.high > fewest:
-        raise UserError(f"space: snapshots.keep: up to {keep.high}, but a fold of the run has {fewest} snapshots")
+        raise UserError(
+            f"{source}: space: snapshots.keep: up to {keep.high}, but a fold of {run.path} has {fewest}: set high to "
+            f"{fewest} in a copy of the file" + (", or leave the key out" if fewest < 2 else "")
+        )

@@ -253,7 +253,9 @@ def test_many_problems_are_counted_and_the_first_shown(small: Any, write: Write)
     lines = str(caught.value).splitlines()
     assert len(lines) == 22
     assert lines[0] == "50 problems in the data:"
-    assert lines[-1] == "  … and 30 more"
+    assert lines[-1] == "  … and 30 more (semisalt data check prints all)"
+    whole = str(DataError(caught.value.problems, whole=True)).splitlines()
+    assert [line.strip() for line in whole[1:]] == list(caught.value.problems)
 
 
 def test_a_chequered_mask_of_the_greatest_size(write: Write, png: Any) -> None:

@@ -131,7 +131,7 @@ def test_every_recipe_runs_two_steps(semisalt: Command, survey_path: Path, tmp_p
     assert result["steps"] == 2
 
 
-def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: Path) -> None:
+def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: Path, tmp_path: Path) -> None:
     cases = {
         ("baseline", "--data", "nowhere"): "nowhere: does not exist",
         ("baseline", "--set", "training.epoch=3"): "did you mean 'training.epochs'?",
@@ -143,7 +143,12 @@ def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: 
         ("predict", "absent", "tile.png"): "--out is missing",
         ("baseline", "--data", survey_path, "--set", "model.weights=none.pth"): "none.pth",
         ("data", "synth", survey_path): "not an empty folder",
+        ("data", "synth", "file/new", "--tiles", "3", "--size", "32x32"): "Not a directory: choose another place",
+        ("baseline", "--config", TEST_RECIPE, "--data", survey_path, "--run", "file"): "file: ",
     }
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "file").write_text("no folder")
     for words, message in cases.items():
         done = semisalt(*words, code=2)
         assert message in " ".join(done.stderr.split()), (words, done.stderr)
@@ -165,6 +170,20 @@ def test_bad_tiles_are_all_named_before_training(semisalt: Command, tmp_path: Pa
     for name in ("truncated.png", "maskless", "imageless"):
         assert name in done.stderr
     assert not (tmp_path / "runs" / "test").exists()
+
+
+def test_data_check_names_every_problem(semisalt: Command, survey_path: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    shutil.copytree(survey_path, bad)
+    orphans = sorted((bad / "train" / "images").glob("*.png"))[:30]
+    for image in orphans:
+        image.unlink()
+    told = semisalt("data", "check", bad, code=2).stderr
+    found = json.loads(semisalt("data", "check", bad, "--json", code=2).stdout)["problems"]
+    for image in orphans:
+        assert image.stem in told
+        assert any(image.stem in problem for problem in found)
+    assert len(found) >= 30
 
 
 def test_data_check_speaks_json(semisalt: Command, survey_path: Path) -> None:

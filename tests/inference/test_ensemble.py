@@ -29,6 +29,14 @@ def random_network(seed: int) -> nn.Module:
     return network.eval()
 
 
+@pytest.mark.parametrize(("content", "what"), [(None, "missing"), (b"nonsense", "damaged")])
+def test_weights_that_cannot_be_read_are_named_with_a_way_out(tmp_path: Path, content: bytes | None, what: str) -> None:
+    if content is not None:
+        (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=rf"w\.safetensors is {what}.*--resume"):
+        load_weights(tmp_path / "w.safetensors", tiny_network())
+
+
 def begin(path: Path, survey: Survey, config: Config) -> RunDirectory:
     """Folds 0 and 1 finished, two snapshots each."""
     run = tiny_run(path, config, survey)

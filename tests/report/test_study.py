@@ -213,6 +213,17 @@ def test_a_contour_of_choices_stays_within_them(tmp_path):
     }  # fmt: skip
 
 
+def test_of_equal_trials_the_best_line_is_the_earliest(tmp_path):
+    """As every table has it."""
+    directory = directory_of(tmp_path / "ties")
+    study = new_study()
+    for number in (1, 4, 2):
+        add_completed(study, number, values=[0.5])
+    lines, _ = figures_of(write_report(directory, study))["parallel-1"]
+    assert lines[-1]["hovertext"].startswith("trial 0")
+    assert best_trial(study, objectives(study, ("score",))[0]).number == 0
+
+
 def test_conditional_keys_are_not_lost(full):
     """Trials 2, 5, 8 have no step size: their lines meet its axis below it, and all other trials' do not."""
     without = {n for n in range(10) if "schedule.step_size" not in params_of(n)}

@@ -84,6 +84,24 @@ CASES: list[tuple[dict[str, dict[str, Any]], str]] = [
         },
         "wait for each other",
     ),
+    (
+        {"teacher__weight": {"kind": "float", "low": 0, "high": 1, "when": {"method": "mean_teecher"}}},
+        "teacher.weight: when: method: 'mean_teecher' is no value of it",
+    ),
+    (
+        {
+            "loss__switch_epoch": {"kind": "int", "low": 0, "high": 1, "when": {"schedule.kind": "triangular2"}},
+            "schedule__kind": {"kind": "categorical", "choices": ["cosine"]},
+        },
+        "when: schedule.kind: 'triangular2' is no value of it: the space has 'cosine'",
+    ),
+    (
+        {
+            "teacher__weight": {"kind": "float", "low": 0, "high": 1, "when": {"method": "mean_teacher"}},
+            "teacher__ramp": {"kind": "float", "low": 0, "high": 1, "when": {"teacher.weight": 0.5}},
+        },
+        "no key is ever searched: with the recipe's method no condition (when) holds",
+    ),
 ]
 
 

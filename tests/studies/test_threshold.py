@@ -202,5 +202,8 @@ def test_a_space_is_checked(space: dict[str, Any], message: str) -> None:
 
 def test_more_snapshots_than_there_are_are_refused(tmp_path: Path, run: RunDirectory) -> None:
     many = {**SPACE, "snapshots.keep": {"kind": "int", "low": 1, "high": 3}}
-    with pytest.raises(UserError, match=r"snapshots\.keep: up to 3, but a fold of the run has 2 snapshots"):
-        searched(begun(tmp_path / "study", run, many), 3)
+    with pytest.raises(UserError, match=r"study\.yaml: space: snapshots\.keep: up to 3, .* has 2: set high to 2"):
+        begun(tmp_path / "study", run, many)
+    # Nothing is left that would stand in the way of the mended file.
+    assert not (tmp_path / "study" / "study.yaml").exists()
+    begun(tmp_path / "study", run, SPACE)
