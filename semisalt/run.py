@@ -138,7 +138,7 @@ class RunDirectory:
     def open(cls, path: Path) -> "RunDirectory":
         """Open a run for reading. Raises UserError where there is none."""
         if not (path / "config.yaml").exists():
-            raise UserError(f"{path} is not a run: it has no config.yaml")
+            raise UserError(f"{path} is not a run: {_instead(path)}")
         return cls(path)
 
     def has_checkpoint(self) -> bool:
@@ -253,6 +253,21 @@ class RunDirectory:
             for folder in (self.path, *self.path.glob("fold*")):
                 remove_leftovers(folder)
             yield
+
+
+def _instead(path: Path) -> str:
+    """What a user may have meant by a path that is no run's."""
+    if (path / "study.yaml").exists():
+        return "it is a study, whose trials are runs; semisalt study best prints the best one"
+    inner = sorted(folder.parent.name for folder in path.glob("*/config.yaml"))
+    if inner:
+        return f"name one of the runs in it: {', '.join(inner[:8])}{', …' if len(inner) > 8 else ''}"
+    if path.exists():
+        return "it has no config.yaml"
+    beside = sorted(folder.parent.name for folder in path.parent.glob("*/config.yaml"))
+    if beside:
+        return f"it does not exist; runs there: {', '.join(beside[:8])}{', …' if len(beside) > 8 else ''}"
+    return "it does not exist"
 
 
 def find_run(name: str, root: Path = Path("runs")) -> Path:

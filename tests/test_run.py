@@ -104,6 +104,22 @@ def test_resume_without_a_run_is_refused(tmp_path: Path) -> None:
         RunDirectory.resume(tmp_path, None, "f" * 64)
 
 
+def test_what_is_no_run_is_told_with_what_may_have_been_meant(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "rounds" / "round1", Config(), provenance())
+    RunDirectory.create(tmp_path / "base", Config(), provenance())
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.yaml").write_text("")
+    (tmp_path / "empty").mkdir()
+    for name, told in {
+        "bsae": "does not exist; runs there: base",
+        "rounds": "name one of the runs in it: round1",
+        "study": "it is a study",
+        "empty": "it has no config.yaml",
+    }.items():
+        with pytest.raises(UserError, match=f"{name} is not a run: .*{told}"):
+            RunDirectory.open(tmp_path / name)
+
+
 def test_resume_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path, Config(), provenance())
     with pytest.raises(UserError, match="no checkpoint to resume from: start it without --resume"):

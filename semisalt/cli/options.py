@@ -37,9 +37,12 @@ RunOption = Annotated[
     str | None, typer.Option("--run", help="Name under runs/, or a path; without it the recipe's name.")
 ]
 FractionOption = Annotated[
-    float | None, typer.Option("--label-fraction", help="Share of the labels that training may use.")
+    float | None, typer.Option("--label-fraction", help="Share of the labels that training may use; without it all.")
 ]
-LimitOption = Annotated[int | None, typer.Option("--unlabelled-limit", help="Work with so many unlabelled tiles only.")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--unlabelled-limit", metavar="N", help="Work with so many unlabelled tiles only; without it all."),
+]
 MovedOption = Annotated[Path | None, typer.Option("--data", help="Where the run's data lies now, if it moved.")]
 MosaicOption = Annotated[
     bool, typer.Option("--mosaic", help="Let neighbouring tiles correct the masks (see `semisalt mosaic`).")

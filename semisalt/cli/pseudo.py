@@ -26,7 +26,7 @@ app = typer.Typer(invoke_without_command=True)
 @app.callback()
 def pseudo(
     context: typer.Context,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds after the baseline.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Rounds after the baseline.")] = 3,
     source: Annotated[
         str | None,
         typer.Option("--from", metavar="RUN", help="A finished run that is round 0; without it round 0 is trained."),
@@ -46,9 +46,9 @@ def pseudo(
     pooled: Annotated[
         bool, typer.Option("--pooled", help="Labels by all folds together: for a submission, the score is inflated.")
     ] = False,
-    early_stop: Annotated[
-        bool, typer.Option("--early-stop/--no-early-stop", help="End where a round does not beat the one before.")
-    ] = True,
+    to_the_end: Annotated[
+        bool, typer.Option("--no-early-stop", help="Go on after a round that does not beat the one before.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with rounds that were begun.")] = False,
 ) -> None:
     """Train rounds of pseudo-labels: each labels the unlabelled tiles with the round before, and learns from them.
@@ -78,7 +78,7 @@ def pseudo(
         rounds=rounds,
         folds=fold_list(folds),
         pooled=pooled,
-        early_stop=early_stop,
+        early_stop=not to_the_end,
         resume=resume,
     )
     with PartialState().main_process_first():

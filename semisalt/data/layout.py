@@ -1,11 +1,9 @@
 """Which file of a survey is what: the competition's layouts and a user's own.
 
-- The competition's download: one zip; or a folder with train.zip and test.zip; or train/images, train/masks
-and
+- The competition's download: one zip; or a folder with train.zip and test.zip; or train/images, train/masks and
   test/images. The masks are PNG files, or the run lengths of train.csv, or both.
 - A user's own: images/ and masks/, with unlabelled tiles in unlabelled/. Beside masks/ (or train.csv), an
-image
-  without a mask is a mistake, not an unlabelled tile. Without either, all images are unlabelled.
+  image without a mask is a mistake, not an unlabelled tile. Without either, all images are unlabelled.
 
 A tile's id is its file's name without '.png'.
 """

@@ -138,6 +138,9 @@ def _folds(subjects: Sequence[Subject], wanted: Sequence[int] | None) -> tuple[i
             held = "; ".join(f"{name}: {_listed(folds)}" for name, folds in finished.items())
             raise UserError(f"no fold is finished by all of them, so that no tile can be compared ({held})")
         return tuple(sorted(common))
+    division = subjects[0].runs[0].config.data.folds
+    if not set(wanted) <= set(range(division)):
+        raise UserError(f"--folds {_listed(set(wanted))}: the folds are 0 to {division - 1}")
     for name, folds in finished.items():
         missing = set(wanted) - folds
         if missing:

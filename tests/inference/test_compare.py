@@ -95,6 +95,8 @@ def test_only_the_common_folds_count_unless_some_are_named(tmp_path: Path, surve
     assert named.rows[0].score.value == pytest.approx(np.mean(list(by_hand(one, survey, (2,)).values())))
     with pytest.raises(UserError, match="two: fold 0 not finished"):
         compare(alone(one, two), survey, [0, 1])
+    with pytest.raises(UserError, match="--folds 1, 3: the folds are 0 to 2"):
+        compare(alone(one, two), survey, [1, 3])
     three = made_run(tmp_path / "three", survey, 0.2, folds=(0,))
     with pytest.raises(UserError, match="no fold is finished by all of them"):
         compare(alone(two, three), survey)

@@ -96,6 +96,19 @@ def test_scores_are_those_of_slow_arithmetic(
     assert votes.count == chosen.sum()
 
 
+def test_halves_are_rounded_as_everywhere_else() -> None:
+    """Planted: two voters as loud as each other whose mean is the least value over the threshold, less a half."""
+    for least in (127, 128):  # an odd and an even number: a half is rounded to the even one
+        maps = {(False, 0): np.full((1, 6, 6), least - 1, np.uint8), (False, 1): np.full((1, 6, 6), least, np.uint8)}
+        maps[False, 1][0, 0, 0] = 255  # what is decided must not decide the rest
+        views, truth = [FoldViews(slice(0, 1), maps, None)], np.ones((1, 6, 6), np.uint8)
+        voting, operating = Voting(2, 1.0, False), Operating((least - 0.5) / 255)
+        votes = Votes(views, truth, np.ones(1, bool), (0.25, 0.75), 0, 0)
+        wanted = 1.0 if np.rint(least - 0.5) == least else 0.0
+        assert votes.scores(voting, operating).tolist() == [wanted]
+        assert whole_scores(views, truth, np.ones(1, bool), voting, operating).tolist() == [wanted]
+
+
 @pytest.mark.parametrize(
     "operating", [Operating(0.39), Operating(0.61), Operating(0.5, min_salt=11), Operating(0.5, min_hole=11)]
 )
