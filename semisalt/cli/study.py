@@ -53,7 +53,7 @@ def study_run(
         console.print(f"no trial is finished yet; go on with: semisalt study run {directory.path}")
         return
     best = best_trial(study, directory.path)
-    console.print(best_table(best))
+    console.print(best_table(best, result))
     if result is not None:
         console.print(holdout_table(result))
     console.print(f"recipe: {write_best(directory, best)}\nlook at it: semisalt study report {directory.path}")
@@ -83,9 +83,10 @@ def study_best(study: StudyArgument) -> None:
 
     directory = _open(study)
     best = best_trial(directory.open_study(), directory.path)
-    console.print(best_table(best))
     result = directory.holdout_result()
-    if result is not None and result["best_trial"] == best.number:
+    result = result if result is not None and result["best_trial"] == best.number else None
+    console.print(best_table(best, result))
+    if result is not None:
         console.print(holdout_table(result))
     console.print(f"recipe: {write_best(directory, best)}")
 

@@ -47,16 +47,22 @@ def status_table(study: optuna.study.Study, silence: Mapping[int, float]) -> Gro
     return Group(*parts)
 
 
-def best_table(trial: FrozenTrial) -> Table:
-    """The best trial's figures and values."""
+def best_table(trial: FrozenTrial, result: Mapping[str, Any] | None = None) -> Table:
+    """The best trial's figures and values; `result`, its last judgement, has the bootstrap's interval of its score.
+
+    A trial of level threshold is scored in milliseconds, and its own interval a normal approximation.
+    """
     table = plain_table((), title=f"Trial {trial.number}: the best of those finished, and flattered by that choice")
     table.add_column("key", no_wrap=True)
     table.add_column("value", overflow="fold")
-    table.add_row("score", _score(trial))
+    table.add_row("score", str(Interval(**result["search_score"])) if result else _score(trial))
     for name in ("at_half", "seconds", "parameters", "operating", "run"):
         if name in trial.user_attrs:
             value = trial.user_attrs[name]
-            table.add_row(name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+            if isinstance(value, dict):
+                value = ", ".join(f"{key} {part:.4g}" for key, part in value.items())
+            label = "at 0.5" if name == "at_half" else name
+            table.add_row(label, f"{value:.4g}" if isinstance(value, float) else str(value))
     for key, value in trial.params.items():
         table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
     return table

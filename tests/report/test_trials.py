@@ -41,6 +41,16 @@ def test_the_best_trial_is_called_flattered():
     text = printed(best_table(study.trials[0]))
     assert "flattered" in text
     assert ["loss.bce", "0.6"] in rows(text)
+    assert ["operating", "threshold", "0.42,", "min_salt", "20,", "min_hole", "0"] in rows(text)
+    assert any(row[:2] == ["at", "0.5"] for row in rows(text))
+
+
+def test_one_score_has_one_interval():
+    study = new_study()
+    add_completed(study, 4)
+    result = holdout_of(4)
+    text = printed(best_table(study.trials[0], result)) + printed(holdout_table(result))
+    assert text.count(".802 [.782, .822]") == 2
 
 
 @pytest.mark.parametrize("halves", [True, False])
