@@ -1,6 +1,7 @@
 """The command line: parse, call one function, print."""
 
 import errno
+import os
 import sys
 import warnings
 
@@ -48,5 +49,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _OF_THE_PLACE:
             raise
-        print(f"error: {error.filename}: {error.strerror}: choose another place", file=sys.stderr)
+        # Making a folder where a file lies is reported as "File exists", which says nothing of what is wrong with it.
+        wrong = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
+        print(f"error: {error.filename}: {wrong}: choose another place", file=sys.stderr)
         sys.exit(2)
