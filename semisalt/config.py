@@ -306,6 +306,11 @@ class Config(_Section):
     pseudo: PseudoConfig = PseudoConfig()
 
     @property
+    def command(self) -> str:
+        """The command that trains by the recipe's method: semisalt …"""
+        return {"supervised": "baseline", "mean_teacher": "teacher", "co_training": "cotrain"}[self.method]
+
+    @property
     def warm_up(self) -> float:
         """Share of the training before what is learned from unlabelled tiles has its full weight."""
         return self.co_training.ramp if self.method == "co_training" else self.teacher.ramp

@@ -4,6 +4,8 @@ import errno
 import os
 import sys
 import warnings
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -18,11 +20,11 @@ _OF_THE_PLACE = (
 )  # fmt: skip
 
 app = typer.Typer(
-    help="Segment salt in seismic tiles from few labels and many bare tiles.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
 app.add_typer(pseudo.app, name="pseudo")
@@ -32,6 +34,21 @@ for command in (train.baseline, train.teacher, train.cotrain, runs.predict, runs
     app.command()(command)
 app.command()(machine.doctor)
 app.command()(machine.bench)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"semisalt {version('semisalt')}")
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Segment salt in seismic tiles from few labels and many bare tiles."""
 
 
 def main() -> None:

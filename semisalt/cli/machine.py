@@ -1,13 +1,16 @@
 """What this machine offers, and how fast it is."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from semisalt.cli.options import ConfigOption, SetOption, console, device
+from semisalt.cli.options import SetOption, console, device
+
+RecipeOption = Annotated[Path | None, typer.Option("--config", help="A recipe in YAML; without it the defaults.")]
 
 
-def doctor(config: ConfigOption = None, overrides: SetOption = None) -> None:
+def doctor(config: RecipeOption = None, overrides: SetOption = None) -> None:
     """Print what this machine offers and what a run would choose on it.
 
     Example: [bold]semisalt doctor --config configs/gpu.yaml[/bold]
@@ -19,9 +22,9 @@ def doctor(config: ConfigOption = None, overrides: SetOption = None) -> None:
 
 
 def bench(
-    config: ConfigOption = None,
+    config: RecipeOption = None,
     overrides: SetOption = None,
-    seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=1, help="About how long to measure.")] = 60.0,
     methods: Annotated[
         bool | None,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semisalt.cli.options import DataOption, MovedOption, RunArgument, console, device
+from semisalt.cli.options import MovedOption, RunArgument, console, device
 
 MOSAICS = Path("data/mosaics")
 
@@ -16,7 +16,10 @@ FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="What `mosai
 
 @app.command("build")
 def mosaic_build(
-    data: DataOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder or zip of tiles; without it data/tgs, or the synthetic survey."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="A folder; what it holds of another build is replaced.")] = MOSAICS,
 ) -> None:
     """Find the neighbours of all tiles and assemble them: mosaics.csv and neighbours.csv.

@@ -17,6 +17,7 @@ from semisalt.cli.options import (
     rank,
     settings_of,
 )
+from semisalt.errors import UserError
 
 FoldsOption = Annotated[str | None, typer.Option("--folds", help="Which folds, for example 0,1; without it all.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")]
@@ -110,6 +111,9 @@ def _train(
     wanted = fold_list(folds)
     # A run that goes on has a recipe and data of its own; what is given is compared with them.
     begun = RunDirectory.open(path) if resume else None
+    if begun and begun.config.method != method:
+        own = begun.config.command
+        raise UserError(f"{path} was begun by semisalt {own}; go on with: semisalt {own} --run {name} --resume")
     start = RunDirectory.open(find_run(source)) if source else None
     # The command is the method, whatever the recipe was written for.
     settings = [*settings, f"method={method}"]

@@ -8,10 +8,12 @@
 A tile's id is its file's name without '.png'.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-from semisalt.data.archive import ARCHIVES, TABLES, Entry, leaf_folders
+from semisalt.data.archive import ARCHIVES, LEAVES, TABLES, Entry, leaf_folders
 
 OTHER_IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".tif", ".tiff", ".webp"}
 EXPECTED = (
@@ -37,7 +39,7 @@ class Layout:
 
 def arrange(entries: list[Entry]) -> tuple[Layout, list[str]]:
     """Sort a survey's files into a layout; what does not fit is named in the list of problems."""
-    layout, problems = Layout(), []
+    layout, problems = Layout(), _misspelt(entry.name.parent for entry in entries)
     for entry in sorted(entries, key=lambda entry: entry.name):
         if entry.name.name in TABLES:
             problems += _add(layout.tables, entry.name.name, entry)
@@ -56,7 +58,8 @@ def arrange(entries: list[Entry]) -> tuple[Layout, list[str]]:
 
 def folder_problems(path: Path) -> list[str]:
     """What only the disk shows: folders without any PNG, and a set that is there packed and unpacked."""
-    problems = []
+    beside = [folder for part in (".", "train", "test") for folder in (path / part).glob("*/")]
+    problems = _misspelt(PurePosixPath(folder.relative_to(path)) for folder in beside)
     for folder in leaf_folders(path):
         if not any(file.suffix.lower() == ".png" for file in folder.iterdir()):
             problems.append(f"{folder.relative_to(path)}: an empty folder (no PNG files)")
@@ -71,6 +74,13 @@ def _role(layout: Layout, name: PurePosixPath) -> dict[str, Entry] | None:
     if leaf == "images":
         return layout.unlabelled if "test" in above else layout.images
     return {"masks": layout.masks, "unlabelled": layout.unlabelled}.get(leaf)
+
+
+def _misspelt(folders: Iterable[PurePosixPath]) -> list[str]:
+    """Folders whose names are nearly one of those that are read: they would be passed over in silence."""
+    strange = (folder for folder in sorted(set(folders)) if folder.name not in LEAVES)
+    named = ((folder, get_close_matches(folder.name.lower(), LEAVES, 1, 0.8)) for folder in strange)
+    return [f"{folder}: no folder of that name is read; did you mean {near[0]}?" for folder, near in named if near]
 
 
 def _add(group: dict[str, Entry], key: str, entry: Entry) -> list[str]:

@@ -112,7 +112,9 @@ def oof_overview(run: RunDirectory, labelled: TileSet, path: Path) -> None:
     fold is finished.
     """
     probabilities, tiles, _ = load_oof(run, labelled)
-    masks = apply(probabilities, operating_point(run))
+    operating = operating_point(run)
+    masks = apply(probabilities, operating)
+    cut = f", at threshold {operating.threshold:.2f}"
     assert tiles.masks is not None  # noqa: S101  # out-of-fold tiles are labelled
     order = worst_first(masks, tiles.masks)
     order = order[np.any(masks | tiles.masks, axis=(1, 2))[order]]
@@ -128,7 +130,7 @@ def oof_overview(run: RunDirectory, labelled: TileSet, path: Path) -> None:
         pictures = [outlined(*three, scale) for three in zip(part.images, part.masks, masks[chosen], strict=True)]
         scores = zip(part.ids, precision(masks[chosen], part.masks), iou(masks[chosen], part.masks), strict=True)
         captions = [f"{tile}  score {score:.1f}  IoU {share:.2f}" for tile, score, share in scores]
-        title = f"{run.path.name}: {heading} out-of-fold tiles with salt in truth or prediction{mark}"
+        title = f"{run.path.name}: {heading} out-of-fold tiles with salt in truth or prediction{cut}{mark}"
         parts.append(sheet(pictures, captions, _columns(scale * tiles.shape[1], 2500), title=title))
     write_picture(path, stack(parts))
 

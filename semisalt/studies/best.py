@@ -11,9 +11,6 @@ from semisalt.files import write_text
 from semisalt.run import RunDirectory
 from semisalt.studies.directory import StudyDirectory
 
-# What trains by each method.
-COMMANDS = {"supervised": "baseline", "mean_teacher": "teacher", "co_training": "cotrain"}
-
 
 def best_trial(study: optuna.study.Study, path: Path) -> FrozenTrial:
     """The finished trial with the highest score, the earliest of equals; the score is always the first objective.
@@ -41,7 +38,7 @@ def write_best(directory: StudyDirectory, trial: FrozenTrial) -> Path:
         folds = ",".join(map(str, request.wanted_folds))
         lines = [
             f"Trial {trial.number} of {directory.path}. Repeated to the bit, on a CPU:",
-            f"  OMP_NUM_THREADS={run.provenance['threads']} semisalt {COMMANDS[config.method]} --config {path} --data "
+            f"  OMP_NUM_THREADS={run.provenance['threads']} semisalt {config.command} --config {path} --data "
             f"{request.data['path']} --folds {folds} --run NAME",
             "For a model that learns from the holdout, too: --set data.holdout=0",
         ]

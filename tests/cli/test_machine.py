@@ -1,5 +1,6 @@
-"""`semisalt bench`: what it asks for."""
+"""`semisalt bench`, and what every command line has."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,18 @@ def test_methods_are_measured_where_asked_for_and_the_recipes_own(
     done = CliRunner().invoke(app, ["bench", "--config", str(recipe), "--seconds", "9", *options])
     assert (done.exit_code, "measured" in done.stdout) == (0, True)
     assert (asked["method"], asked["seconds"], list(asked["methods"])) == (method, 9.0, wanted)
+
+
+def test_a_benchmark_takes_time() -> None:
+    assert CliRunner().invoke(app, ["bench", "--seconds", "0"]).exit_code == 2
+
+
+@pytest.mark.parametrize("words", [["-h"], ["study", "run", "-h"], ["data", "check", "--help"]], ids=" ".join)
+def test_help_by_either_name(words: list[str]) -> None:
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, "Usage: " in done.stdout) == (0, True)
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"semisalt {version('semisalt')}\n")

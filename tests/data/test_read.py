@@ -220,6 +220,25 @@ def test_training_images_without_any_labels(small: Any, write: Write) -> None:
     assert problems(write(files)) == ("train/images/a1.png: training images, but neither masks nor train.csv",)
 
 
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_folder_whose_name_is_nearly_right_is_not_passed_over(
+    small: Any, write: Write, zipped: Any, tmp_path: Path, pack: bool
+) -> None:
+    names = {"images": "Images", "masks": "mask", "unlabelled": "unlabeled"}
+    for own, other in names.items():
+        changed = {n.replace(f"train/{own}/", f"{other}/"): d for n, d in small.files.items()} | {
+            f"{'unlabeled' if own == 'unlabelled' else 'unlabelled'}/t1.png": small.files["test/images/t1.png"]
+        }
+        place = write(changed)
+        if pack:
+            place = tmp_path / f"{other}.zip"
+            place.write_bytes(zipped(changed))
+        assert f"{other}: no folder of that name is read; did you mean {own}?" in problems(place)
+    # What lies beside a survey and is called otherwise is nobody's business.
+    fine = write(small.files | {"pictures/a1.png": small.files["test/images/t1.png"]})
+    check_small(load_survey(fine, cache=None), small)
+
+
 def test_packed_and_unpacked_at_once(small: Any, write: Write) -> None:
     found = problems(write(small.files | small.packed()))
     assert found[:2] == (

@@ -118,7 +118,10 @@ def test_label_fraction_keeps_the_validation_tiles(semisalt: Command, survey_pat
     assert tables[0] == tables[1]
 
 
-RECIPES = [path for path in sorted((REPOSITORY / "configs").glob("*.yaml")) if not path.stem.startswith("study")]
+# Those of pseudo-labels run in test_pseudo.py, their round 0 too.
+RECIPES = [
+    path for path in sorted((REPOSITORY / "configs").glob("*.yaml")) if not path.stem.startswith(("study", "pseudo"))
+]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -145,6 +148,7 @@ def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: 
         ("data", "synth", survey_path): "not an empty folder",
         ("data", "synth", "file/new", "--tiles", "3", "--size", "32x32"): "Not a directory: choose another place",
         ("baseline", "--config", TEST_RECIPE, "--data", survey_path, "--run", "file"): "file: ",
+        ("data", "synth", "new", "--labelled", "3.7"): "--labelled 3.7: neither a share under 1 nor a number of tiles",
     }
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "runs").mkdir()

@@ -20,11 +20,11 @@ RECIPE = ["--config", REPOSITORY / "configs" / "test.yaml", *(word for key in SE
 def test_killed_and_resumed_equals_uninterrupted_and_its_run_is_like_any_other(
     command: str, semisalt: Command, survey_path: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    words = [command, *RECIPE, "--data", survey_path, "--label-fraction", "0.5"]
+    words = [command, *RECIPE, "--data", survey_path, "--label-fraction", "0.5", "--folds", "0"]
     whole, broken = tmp_path / "runs" / "whole", tmp_path / "runs" / "broken"
     trained = semisalt(*words, "--run", "whole").stdout
     kill([*words, "--run", "broken"], tmp_path, environment, broken / "fold0" / "metrics.jsonl")
-    semisalt(command, "--run", "broken", "--resume")
+    semisalt(command, "--run", "broken", "--folds", "0", "--resume")
     expected, found = settled(whole), settled(broken)
     assert found.keys() == expected.keys()
     for name in expected:
@@ -42,7 +42,7 @@ def test_killed_and_resumed_equals_uninterrupted_and_its_run_is_like_any_other(
     assert len(list((whole / "predictions" / "mask").glob("*.png"))) == 40
     semisalt("submit", "whole")
     # A warm start, and rounds of pseudo-labels, from it. The latter need one network's weights.
-    semisalt(*words, "--from", "whole", "--run", "warm", "--folds", "0", "--set", "training.epochs=1")
+    semisalt(*words, "--from", "whole", "--run", "warm", "--set", "training.epochs=1")
     assert Path(json.loads((tmp_path / "runs" / "warm" / "provenance.json").read_text())["start"]) == whole
 
 
@@ -70,6 +70,9 @@ def test_a_teachers_run_gives_labels_and_is_compared(semisalt: Command, survey_p
     assert (
         semisalt("compare", "base", "taught", "--at", "cross-fitted", "--format", "markdown").stdout.count("\n|") == 4
     )
+
+    wrong = semisalt("baseline", "--run", "taught", "--resume", code=2).stderr
+    assert "go on with: semisalt teacher --run taught --resume" in " ".join(wrong.split())
 
     semisalt("baseline", *words, "--run", "other", "--set", "seed=5")
     assert "fold 0 does not hold the same validation tiles" in semisalt("compare", "base", "other", code=2).stderr

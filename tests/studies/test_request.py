@@ -53,6 +53,8 @@ def test_no_yaml_no_study(tmp_path: Path) -> None:
             read_file(tmp_path / "study.yaml")
     with pytest.raises(UserError, match="cannot read"):
         read_file(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="a recipe, not a study"):
+        read_file(REPOSITORY / "configs" / "cpu.yaml")
 
 
 def test_the_base_recipe_is_the_files_with_the_holdout_out(tmp_path: Path) -> None:
