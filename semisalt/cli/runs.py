@@ -17,7 +17,9 @@ from semisalt.cli.options import (
 from semisalt.errors import UserError
 
 if TYPE_CHECKING:  # the help texts must not wait for torch
+    from semisalt.config import Config
     from semisalt.inference.compare import Subject
+    from semisalt.run import RunDirectory
 
 
 class Format(StrEnum):
@@ -35,6 +37,14 @@ class At(StrEnum):
     cross_fitted = "cross-fitted"
 
 
+StudyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--study", help="A threshold study of the run: predict with the best that it found, into the study's directory."
+    ),
+]
+
+
 def predict(
     run: RunArgument,
     files: Annotated[list[Path] | None, typer.Argument(help="PNG tiles; without any, a data set.")] = None,
@@ -45,6 +55,7 @@ def predict(
         Path | None, typer.Option("--out", help="A folder; needed with files or --data, else RUN/predictions.")
     ] = None,
     mosaic: MosaicOption = False,
+    study: StudyOption = None,
 ) -> None:
     """Write probability maps and masks of unlabelled tiles, of a data set or of single files.
 
@@ -63,7 +74,8 @@ def predict(
     if mosaic and (files or data is not None):
         raise UserError("--mosaic needs the neighbours of the run's own tiles: leave out files and --data")
     directory = RunDirectory.open(find_run(run))
-    target = out or directory.path / "predictions"
+    place, by = _found(study, directory, mosaic)
+    target = out or place / "predictions"
     with directory.lock():
         if files:
             tiles, cache = load_images(files), target / "folds"
@@ -71,8 +83,8 @@ def predict(
             tiles, cache = load_survey(data).unlabelled, target / "folds"
         else:
             survey = own_survey(directory, None)
-            tiles, cache = unlabelled_of(directory, survey), directory.unlabelled
-        prediction = predict_tiles(directory, tiles, cache, device(), console.print)
+            tiles, cache = unlabelled_of(directory, survey), place / "unlabelled"
+        prediction = predict_tiles(directory, tiles, cache, device(), console.print, by)
         if mosaic:
             from semisalt.mosaics.apply import correction
 
@@ -87,6 +99,7 @@ def submit(
     run: RunArgument,
     data: MovedOption = None,
     mosaic: MosaicOption = False,
+    study: StudyOption = None,
 ) -> None:
     """Write a checked submission.csv for all unlabelled tiles of the run's data.
 
@@ -97,6 +110,7 @@ def submit(
     from semisalt.run import RunDirectory, find_run
 
     directory = RunDirectory.open(find_run(run))
+    place, by = _found(study, directory, mosaic)
     with directory.lock():
         survey = own_survey(directory, data)
         correct = None
@@ -104,8 +118,21 @@ def submit(
             from semisalt.mosaics.apply import correction
 
             correct = correction(directory, survey, device(), console.print)
-        path = write_submission(directory, survey, device(), console.print, correct)
+        path = write_submission(directory, survey, device(), console.print, correct, by, place if study else None)
     console.print(f"submission: {path}")
+
+
+def _found(study: str | None, run: "RunDirectory", mosaic: bool) -> "tuple[Path, Config | None]":
+    """Where predictions go, and the recipe that makes them where it is not the run's own."""
+    if study is None:
+        return run.path, None
+    if mosaic:
+        raise UserError("--mosaic corrects what the run itself says: leave out --study")
+    from semisalt.studies.directory import StudyDirectory
+    from semisalt.studies.found import found_recipe
+
+    directory = StudyDirectory.find(study)
+    return directory.path, found_recipe(directory, run)
 
 
 def show(run: RunArgument) -> None:

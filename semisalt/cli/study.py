@@ -1,15 +1,12 @@
 """semisalt study …: search the configuration, and look at what was found."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from semisalt.cli.options import DataOption, RunOption, console, device
 from semisalt.errors import UserError
-
-if TYPE_CHECKING:
-    from semisalt.studies.directory import StudyDirectory
 
 app = typer.Typer(help="Search the configuration (Optuna), and look at what was found.", no_args_is_help=True)
 
@@ -66,9 +63,10 @@ def study_status(study: StudyArgument) -> None:
     Example: [bold]semisalt study status study[/bold]
     """
     from semisalt.report.trials import status_table
+    from semisalt.studies.directory import StudyDirectory
     from semisalt.studies.storage import silence_of
 
-    directory = _open(study)
+    directory = StudyDirectory.find(study)
     console.print(status_table(directory.open_study(), silence_of(directory)))
 
 
@@ -80,8 +78,9 @@ def study_best(study: StudyArgument) -> None:
     """
     from semisalt.report.trials import best_table, holdout_table
     from semisalt.studies.best import best_trial, write_best
+    from semisalt.studies.directory import StudyDirectory
 
-    directory = _open(study)
+    directory = StudyDirectory.find(study)
     best = best_trial(directory.open_study(), directory.path)
     result = directory.holdout_result()
     result = result if result is not None and result["best_trial"] == best.number else None
@@ -98,8 +97,9 @@ def study_report(study: StudyArgument) -> None:
     Example: [bold]semisalt study report study[/bold]
     """
     from semisalt.report.study import write_report
+    from semisalt.studies.directory import StudyDirectory
 
-    directory = _open(study)
+    directory = StudyDirectory.find(study)
     console.print(f"page: {write_report(directory, directory.open_study())}")
 
 
@@ -115,10 +115,12 @@ def study_board(
     import os
     import sys
 
+    from semisalt.studies.directory import StudyDirectory
+
     program = Path(sys.executable).with_name("optuna-dashboard")
     if not program.exists():
         raise UserError("optuna-dashboard is missing: pip install 'semisalt[dashboard]'")
-    url = _open(study).url
+    url = StudyDirectory.find(study).url
     sys.stdout.flush()
     os.execv(program, [str(program), url, "--port", str(port)])  # noqa: S606  # this process becomes the board
 
@@ -132,11 +134,3 @@ def seconds(text: str | None) -> float | None:
     if unit not in units or not number.replace(".", "", 1).isdigit():
         raise UserError(f"--timeout {text}: expected a number and s, m or h, for example 2h")
     return float(number) * units[unit]
-
-
-def _open(name: str) -> "StudyDirectory":
-    from semisalt.studies.directory import StudyDirectory
-
-    given = Path(name)
-    inside = Path("runs") / name
-    return StudyDirectory.open(inside if (inside / "study.yaml").exists() else given)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from semisalt.config import Config
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_json
@@ -30,10 +31,12 @@ def predict_folds(
     network: nn.Module,
     predictor: Predictor,
     announce: Announce,
+    by: Config | None = None,
 ) -> list[Path]:
     """Each finished fold's probabilities on `tiles`, as folder/foldK.npy (uint8 [N, H, W]); returns the files.
 
-    What is already there for these tiles and weights is kept; a killed prediction goes on where it was. Blank tiles
+    `by` hears the snapshots otherwise than the run itself does (see `voters_of`). What is already there for these tiles
+    and voters is kept; a killed prediction goes on where it was. Blank tiles
     get 0: they carry no signal and hold no salt.
 
     Raises:
@@ -45,12 +48,18 @@ def predict_folds(
     files = [folder / f"fold{fold}.npy" for fold in folds]
     for fold, file in zip(folds, files, strict=True):
         announce(f"fold {fold}: {len(tiles)} tiles → {file}")
-        predict_fold(run, fold, tiles, file, network, predictor)
+        predict_fold(run, fold, tiles, file, network, predictor, by)
     return files
 
 
 def predict_fold(
-    run: RunDirectory, fold: int, tiles: TileSet, file: Path, network: nn.Module, predictor: Predictor
+    run: RunDirectory,
+    fold: int,
+    tiles: TileSet,
+    file: Path,
+    network: nn.Module,
+    predictor: Predictor,
+    by: Config | None = None,
 ) -> None:
     """A finished fold's own probabilities on `tiles`, kept in `file` as by `predict_folds`.
 
@@ -58,15 +67,15 @@ def predict_fold(
     own: NAME.agreement.npy, each tile's agreement with its mirror image (mean over the voters), and
     NAME.stability.npy, the mean IoU at 0.5 of the earlier voters' masks against the last one's (NaN for one voter).
     """
-    voters = voters_of(run, fold)
-    key = _key(tiles, [path for path, _ in voters])
+    voters = voters_of(run, fold, by)
+    key = _key(tiles, voters, predictor.flip)
     partial, note = file.with_suffix(".partial.npy"), file.with_suffix(".json")
     state = _read_note(note) if note.exists() else {}
     same = state.get("key") == key
     if same and all(path.exists() for path in (file, *measures(file).values())):
         return
     if not same:
-        # Of other tiles or weights: both gone before the new note claims what lies here.
+        # Of other tiles or voters: both gone before the new note claims what lies here.
         file.unlink(missing_ok=True)
         note.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -130,23 +139,25 @@ def mean_iou(maps: Sequence[NDArray[np.uint8]], reference: NDArray[np.uint8]) ->
     return np.asarray(np.mean(shares, axis=0), np.float64)
 
 
-def voters_of(run: RunDirectory, fold: int) -> list[tuple[Path, float]]:
-    """The weights that speak for a fold, and how loud."""
-    folder, config = run.fold(fold), run.config.snapshots
+def voters_of(run: RunDirectory, fold: int, by: Config | None = None) -> list[tuple[Path, float]]:
+    """The weights that speak for a fold, and how loud: as the run's recipe says, or as another one, `by`, does."""
+    folder, config = run.fold(fold), (by or run.config).snapshots
     if config.combine == "weights":
         return [(folder.averaged, 1.0)]
-    files = [folder.snapshots / snapshot["file"] for snapshot in run.fold_result(fold)["snapshots"]]
+    files = [folder.snapshots / snapshot["file"] for snapshot in run.fold_result(fold)["snapshots"][-config.keep :]]
     return list(zip(files, vote_weights(len(files), config.decay), strict=True))
 
 
-def _key(tiles: TileSet, weights: Sequence[Path]) -> str:
-    """What a prediction depends on: the tiles and the weights."""
+def _key(tiles: TileSet, voters: Sequence[tuple[Path, float]], flip: bool) -> str:
+    """What a prediction depends on: the tiles, the weights and how loud each of them is, and mirroring."""
     digest = hashlib.sha256(f"{tiles.images.shape}\n".encode() + "\n".join(tiles.ids).encode())
     digest.update(tiles.images.tobytes())
     if tiles.depths is not None:
         digest.update(tiles.depths.tobytes())
-    for path in weights:
+    for path, weight in voters:
         digest.update(path.read_bytes())
+        digest.update(repr(weight).encode())
+    digest.update(repr(flip).encode())
     return digest.hexdigest()
 
 

@@ -18,7 +18,7 @@ from semisalt.inference.build import build_network, predictor_of
 from semisalt.inference.ensemble import mean_of, predict_folds
 from semisalt.inference.evaluate import operating_point
 from semisalt.inference.submission import write
-from semisalt.inference.threshold import apply
+from semisalt.inference.threshold import Operating, apply
 from semisalt.run import RunDirectory
 
 Announce = Callable[[str], None]
@@ -27,22 +27,31 @@ Correction = Callable[["Prediction"], "Prediction"]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Tiles, their mean probabilities (uint8 [N, H, W]) and masks (0/1) at the run's operating point."""
+    """Tiles, their mean probabilities (uint8 [N, H, W]) and masks (0/1) at an operating point."""
 
     tiles: TileSet
     probabilities: NDArray[np.uint8]
     masks: NDArray[np.uint8]
 
 
-def predict(run: RunDirectory, tiles: TileSet, folder: Path, device: torch.device, announce: Announce) -> Prediction:
+def predict(
+    run: RunDirectory,
+    tiles: TileSet,
+    folder: Path,
+    device: torch.device,
+    announce: Announce,
+    by: Config | None = None,
+) -> Prediction:
     """Predict tiles with all finished folds of a run; each fold's own probabilities are kept in `folder`.
+
+    Snapshots, mirroring and the operating point are the run's own, or those of `by`, which names one point.
 
     Raises:
         UserError: no tiles, no finished fold, tiles of another size than the run's, or without the depths it uses.
     """
     if not len(tiles):
         raise UserError("there are no unlabelled tiles to predict")
-    config = run.config
+    config = by or run.config
     channels = Channels(**run.channels)
     if tiles.shape != channels.shape:
         raise UserError(f"{run.path} was trained on tiles of {channels.shape}, these have {tiles.shape}")
@@ -51,12 +60,19 @@ def predict(run: RunDirectory, tiles: TileSet, folder: Path, device: torch.devic
             f"{run.path} uses depths, and these tiles have none: give a folder with depths.csv by --data, "
             "or train with --set channels.depth=false"
         )
-    operating = operating_point(run)
+    operating = operating_point(run) if by is None else _only_point(by)
     network = build_network(config, channels, weights="none").to(device)
     network.to(memory_format=torch.channels_last)
-    files = predict_folds(run, tiles, folder, network, predictor_of(config, channels, device), announce)
+    files = predict_folds(run, tiles, folder, network, predictor_of(config, channels, device), announce, by)
     probabilities = mean_of(files)
     return Prediction(tiles, probabilities, apply(probabilities, operating))
+
+
+def _only_point(config: Config) -> Operating:
+    """The operating point of a recipe that names one. Raises ValueError where it names several."""
+    axes = config.inference.thresholds, config.inference.min_salts, config.inference.min_holes
+    (threshold,), (min_salt,), (min_hole,) = axes
+    return Operating(threshold, min_salt, min_hole)
 
 
 def own_survey(run: RunDirectory, moved: Path | None) -> Survey:
@@ -86,15 +102,29 @@ def bare_tiles(survey: Survey, config: Config) -> TileSet:
 
 
 def submit(
-    run: RunDirectory, survey: Survey, device: torch.device, announce: Announce, correct: Correction | None = None
+    run: RunDirectory,
+    survey: Survey,
+    device: torch.device,
+    announce: Announce,
+    correct: Correction | None = None,
+    by: Config | None = None,
+    out: Path | None = None,
 ) -> Path:
     """Write submission.csv for all unlabelled tiles; it is checked first. See submission.write for what it raises.
 
-    `correct`, where given, has the last word on the masks.
+    Args:
+        run: of which all finished folds predict.
+        survey: the run's own.
+        device: where the networks run.
+        announce: told of each fold.
+        correct: where given, has the last word on the masks.
+        by: as for `predict`.
+        out: the folder of the file and of the folds' probabilities; None: the run's.
     """
-    prediction = predict(run, survey.unlabelled, run.maps_of(None, run.config.seed), device, announce)
+    folder = out / "unlabelled" if out else run.maps_of(None, run.config.seed)
+    prediction = predict(run, survey.unlabelled, folder, device, announce, by)
     if correct:
         prediction = correct(prediction)
-    path = run.path / "submission.csv"
+    path = (out or run.path) / "submission.csv"
     write(path, prediction.tiles.ids, prediction.masks, survey.submission_ids)
     return path

@@ -3,6 +3,7 @@
 study.yaml     the resolved request      trial0000/ …   a run directory a trial
 study.db       the trials (SQLite)       default/       the base recipe, trained as the trials are
 holdout.json   the last judgement        best.yaml      the best trial's recipe
+unlabelled/ predictions/ submission.csv  made with --study, of a study of level threshold
 """
 
 import sqlite3
@@ -31,6 +32,12 @@ class StudyDirectory:
         if not (path / "study.yaml").exists():
             raise UserError(f"{path} is not a study: it has no study.yaml; begin one with: semisalt study run YAML")
         return cls(path)
+
+    @classmethod
+    def find(cls, name: str) -> "StudyDirectory":
+        """The study that a user means by a name under runs/, or by a path. Raises UserError where there is none."""
+        inside = Path("runs") / name
+        return cls.open(inside if (inside / "study.yaml").exists() else Path(name))
 
     @property
     def request(self) -> StudyRequest:

@@ -75,6 +75,14 @@ def test_a_study_is_killed_goes_on_and_is_read(
     assert "12 trials on " in cut
     assert "tiles that the search never saw" in cut
     assert "threshold" in semisalt("study", "best", "cut").stdout
+    semisalt("predict", "again", "--study", "cut")
+    masks = sorted(file.name for file in (tmp_path / "runs" / "cut" / "predictions" / "mask").glob("*.png"))
+    semisalt("submit", "again", "--study", "cut")
+    rows = (tmp_path / "runs" / "cut" / "submission.csv").read_text().splitlines()[1:]
+    assert sorted(f"{row.split(',')[0]}.png" for row in rows) == masks
+    assert not (tmp_path / "runs" / "again" / "predictions").exists()
+    assert "leave out --study" in semisalt("predict", "again", "--study", "cut", "--mosaic", code=2).stderr
+    assert "runs of their own" in semisalt("submit", "again", "--study", "mine", code=2).stderr
 
 
 def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: Path, tmp_path: Path) -> None:

@@ -7,20 +7,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from optuna.trial import create_trial
 
 from semisalt.config import load_config
+from semisalt.data.channels import Channels
 from semisalt.data.read import load_survey
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.files import write_json
+from semisalt.inference.build import build_network
 from semisalt.inference.evaluate import load_oof
-from semisalt.inference.threshold import apply
+from semisalt.inference.outputs import predict
+from semisalt.inference.predict import Predictor
+from semisalt.inference.threshold import Operating, apply
+from semisalt.inference.weights import load_weights
 from semisalt.metrics import precision
 from semisalt.run import RunDirectory, read_csv, read_json
 from semisalt.studies.begin import begin_threshold
 from semisalt.studies.best import best_trial, write_best
 from semisalt.studies.command import prepare, run_study
 from semisalt.studies.directory import StudyDirectory
+from semisalt.studies.found import found_recipe
 from semisalt.studies.request import StudyFile
 from semisalt.studies.search import open_desk
 from semisalt.studies.space import Parameter
@@ -124,6 +131,48 @@ def test_the_best_point_is_a_recipe(tmp_path: Path, run: RunDirectory) -> None:
     assert config.model == run.config.model
 
 
+def test_a_finished_run_predicts_as_the_best_trial_says(
+    tmp_path: Path, run: RunDirectory, survey: Survey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = begun(tmp_path / "study", run, SPACE)
+    searched(directory, 12)
+    point = {"threshold": 0.41, "min_salt": 7, "min_hole": 5}
+    values = {"snapshots.keep": 2, "snapshots.decay": 0.6, "inference.flip": False}
+    best = create_trial(
+        params=point | values,
+        distributions={key: Parameter.model_validate(SPACE[key]).distribution() for key in SPACE},
+        user_attrs={"operating": point},
+        value=2,
+    )
+    monkeypatch.setattr("semisalt.studies.found.best_trial", lambda *_: best)
+    by = found_recipe(directory, run)
+    tiles = survey.unlabelled.subset(np.arange(6))
+    found = predict(run, tiles, directory.path / "unlabelled", CPU, quiet, by)
+
+    # By hand: the older snapshot .6 as loud, not mirrored, then the folds' mean, then the cut.
+    config, channels = run.config, Channels(**run.channels)
+    network = build_network(config, channels, weights="none").to(memory_format=torch.channels_last)
+    predictor = Predictor(channels, CPU, "fp32", config.inference.batch, False)
+    folds = []
+    for fold in (0, 1):
+        maps = []
+        for snapshot in run.fold_result(fold)["snapshots"][-2:]:
+            load_weights(run.fold(fold).snapshots / snapshot["file"], network)
+            maps.append(np.rint(255 * predictor(network, tiles)))
+        folds.append(np.rint((0.6 * maps[0] + maps[1]) / 1.6))
+    mean = np.rint(np.mean(folds, axis=0)) * ~tiles.blank[:, None, None]
+    assert np.abs(found.probabilities - mean).max() <= 1  # halves may be rounded either way
+    assert (found.probabilities == mean).mean() > 0.95
+    assert np.array_equal(found.masks, apply(found.probabilities, Operating(**point)))
+
+    own = predict(run, tiles, directory.path / "own", CPU, quiet)
+    assert not np.array_equal(own.probabilities, found.probabilities)
+    # Another best trial is not given what this one's voters said.
+    louder = by.model_copy(update={"snapshots": by.snapshots.model_copy(update={"decay": 1.0})})
+    again = predict(run, tiles, directory.path / "unlabelled", CPU, quiet, louder)
+    assert not np.array_equal(again.probabilities, found.probabilities)
+
+
 def test_views_are_predicted_once(run: RunDirectory, survey: Survey) -> None:
     space = {key: Parameter.model_validate(value) for key, value in SPACE.items()}
     told: list[str] = []
@@ -155,6 +204,8 @@ def test_other_weights_are_another_study(tmp_path: Path, run: RunDirectory) -> N
         # Nor does it go on by its directory: other tiles would be searched and held out.
         with pytest.raises(UserError, match=r"has other predictions than .*study was begun with"):
             searched(directory, 5)
+        with pytest.raises(UserError, match="study searched other predictions than"):
+            found_recipe(directory, run)
     finally:
         file.write_bytes(kept)
     with pytest.raises(UserError, match="space: min_hole: "):
