@@ -1,5 +1,6 @@
 """semisalt study …: search the configuration, and look at what was found."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -126,11 +127,12 @@ def study_board(
 
 
 def seconds(text: str | None) -> float | None:
-    """'90s', '30m', '2h' as seconds. Raises UserError for anything else."""
+    """'90s', '30m', '1.5h', '3h50m' as seconds. Raises UserError for anything else."""
     if text is None:
         return None
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.replace(".", "", 1).isdigit():
-        raise UserError(f"--timeout {text}: expected a number and s, m or h, for example 2h")
-    return float(number) * units[unit]
+    number = r"(\d+(?:\.\d+)?)"
+    found = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?", text)
+    if not text or not found:
+        raise UserError(f"--timeout {text}: expected numbers with h, m and s, for example 2h or 3h50m")
+    hours, minutes, rest = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + rest

@@ -91,7 +91,7 @@ def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: 
         yaml.safe_dump({"level": "threshold", "space": {"threshold": {"kind": "float", "low": 0.3, "high": 0.7}}})
     )
     cases = {
-        ("study", "run", "study.yaml", "--timeout", "2"): "for example 2h",
+        ("study", "run", "study.yaml", "--timeout", "2"): "for example 2h or 3h50m",
         ("study", "run", "study.yaml", "--data", survey_path, "--storage", "sqlite:///x.db"): "needs PostgreSQL",
         ("study", "run", "study.yaml", "--from", "cpu"): "level threshold",
         ("study", "run", "cut.yaml"): "--from RUN",
