@@ -199,6 +199,22 @@ def test_only_parts_of_one_run_go_by_one_name(tmp_path: Path, survey: Survey) ->
     assert compare([Subject("parts", (*parts, third)), Subject("again", (*parts, third))], survey).folds == FOLDS
 
 
+def test_how_often_a_part_was_validated_matters_where_that_decides_something(tmp_path: Path, survey: Survey) -> None:
+    seldom = {"validate_every": CONFIG.training.validate_every + 1}
+    for patience, refused in ((None, False), (5, True)):
+        parts = []
+        for fold, update in enumerate(({}, seldom)):
+            training = CONFIG.training.model_copy(update={"patience": patience, **update})
+            config = CONFIG.model_copy(update={"training": training})
+            parts.append(made_run(tmp_path / f"{patience}{fold}", survey, 0.2, folds=(fold,), config=config))
+        subjects = [Subject("one", tuple(parts)), Subject("two", tuple(parts))]
+        if refused:
+            with pytest.raises(UserError, match=r"did not learn alike \(other training\.validate_every\)"):
+                compare(subjects, survey)
+        else:
+            assert compare(subjects, survey).folds == (0, 1)
+
+
 @pytest.mark.parametrize("change", [{"seed": 2}, {"data": {"folds": 4}}])
 def test_other_validation_tiles_are_refused(tmp_path: Path, survey: Survey, change: dict[str, object]) -> None:
     first = made_run(tmp_path / "first", survey, 0.1)
