@@ -56,7 +56,7 @@ def data_synth(
     height, _, width = size.partition("x")
     if not (height.isdigit() and width.isdigit()):
         raise UserError(f"--size {size}: expected HEIGHTxWIDTH, for example 101x101")
-    if labelled > 1 and not labelled.is_integer():
+    if not (labelled <= 1 or labelled.is_integer()):
         raise UserError(f"--labelled {labelled}: neither a share under 1 nor a number of tiles")
     share = labelled if labelled < 1 else int(labelled)
     write_survey(out, tiles=tiles, labelled=share, seed=seed, shape=(int(height), int(width)))

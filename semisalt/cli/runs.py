@@ -52,7 +52,8 @@ def predict(
         Path | None, typer.Option("--data", help="A folder or zip of tiles; without it the run's own data.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="A folder; needed with files or --data, else RUN/predictions.")
+        Path | None,
+        typer.Option("--out", help="A folder; needed with files or --data, else RUN/predictions (STUDY's)."),
     ] = None,
     mosaic: MosaicOption = False,
     study: StudyOption = None,
@@ -103,7 +104,7 @@ def submit(
 ) -> None:
     """Write a checked submission.csv for all unlabelled tiles of the run's data.
 
-    Example: [bold]semisalt submit cpu[/bold]
+    Example: [bold]semisalt submit cpu[/bold] · [bold]semisalt submit cpu --study study_threshold[/bold]
     """
     from semisalt.inference.outputs import own_survey
     from semisalt.inference.outputs import submit as write_submission
@@ -129,10 +130,12 @@ def _found(study: str | None, run: "RunDirectory", mosaic: bool) -> "tuple[Path,
     if mosaic:
         raise UserError("--mosaic corrects what the run itself says: leave out --study")
     from semisalt.studies.directory import StudyDirectory
-    from semisalt.studies.found import found_recipe
+    from semisalt.studies.found import found_recipe, told
 
     directory = StudyDirectory.find(study)
-    return directory.path, found_recipe(directory, run)
+    by = found_recipe(directory, run)
+    console.print(f"as {directory.path} found it: {told(by)}")
+    return directory.path, by
 
 
 def show(run: RunArgument) -> None:

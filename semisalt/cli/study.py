@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semisalt.cli.options import DataOption, RunOption, console, device
 from semisalt.errors import UserError
+
+if TYPE_CHECKING:  # the help texts must not wait for Optuna
+    from semisalt.studies.directory import StudyDirectory
 
 app = typer.Typer(help="Search the configuration (Optuna), and look at what was found.", no_args_is_help=True)
 
@@ -54,7 +57,8 @@ def study_run(
     console.print(best_table(best, result))
     if result is not None:
         console.print(holdout_table(result))
-    console.print(f"recipe: {write_best(directory, best)}\nlook at it: semisalt study report {directory.path}")
+    console.print(_ways_on(directory, write_best(directory, best)))
+    console.print(f"look at it: semisalt study report {directory.path}")
 
 
 @app.command("status")
@@ -88,7 +92,7 @@ def study_best(study: StudyArgument) -> None:
     console.print(best_table(best, result))
     if result is not None:
         console.print(holdout_table(result))
-    console.print(f"recipe: {write_best(directory, best)}")
+    console.print(_ways_on(directory, write_best(directory, best)))
 
 
 @app.command("report")
@@ -124,6 +128,13 @@ def study_board(
     url = StudyDirectory.find(study).url
     sys.stdout.flush()
     os.execv(program, [str(program), url, "--port", str(port)])  # noqa: S606  # this process becomes the board
+
+
+def _ways_on(directory: "StudyDirectory", recipe: Path) -> str:
+    """What can be done with the best trial."""
+    request = directory.request
+    use = f"\npredict so: semisalt predict {request.run} --study {directory.path}" if request.run else ""
+    return f"recipe: {recipe}{use}"
 
 
 def seconds(text: str | None) -> float | None:

@@ -111,7 +111,7 @@ def _train(
     wanted = fold_list(folds)
     # A run that goes on has a recipe and data of its own; what is given is compared with them.
     begun = RunDirectory.open(path) if resume else None
-    if begun and begun.config.method != method:
+    if begun and begun.config.method != method and "round" not in begun.provenance:
         own = begun.config.command
         raise UserError(f"{path} was begun by semisalt {own}; go on with: semisalt {own} --run {name} --resume")
     start = RunDirectory.open(find_run(source)) if source else None

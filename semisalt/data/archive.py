@@ -51,7 +51,7 @@ def source_files(path: Path) -> list[Path]:
     files = [path / name for name in (*TABLES, *ARCHIVES) if (path / name).is_file()]
     for folder in leaf_folders(path):
         with os.scandir(folder) as found:  # quicker than Path.iterdir for tens of thousands of files
-            names = [item.name for item in found if item.is_file() and not _is_litter(item.name)]
+            names = [item.name for item in found if item.is_file() and not is_litter(item.name)]
         files += [folder / name for name in sorted(names)]
     return files
 
@@ -98,7 +98,7 @@ def _archive_entries(file: BinaryIO, prefix: PurePosixPath, label: str, stack: E
     entries: list[Entry] = []
     for member in members:
         name = PurePosixPath(member.filename)
-        if any(_is_litter(part) for part in name.parts):
+        if any(is_litter(part) for part in name.parts):
             continue
         reader = _reader(archive, member, lock)
         if name.name in ARCHIVES and not prefix.parts:
@@ -138,6 +138,6 @@ def _fault(member: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
     """Hidden files, and what macOS and Windows leave in folders."""
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")

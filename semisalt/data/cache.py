@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from semisalt.data.archive import source_files
 from semisalt.data.tiles import Survey, TileSet
 
-FORMAT = "semisalt survey cache 1"  # goes up whenever the same files would be read into something else
+FORMAT = "semisalt survey cache 2"  # goes up whenever the same files would be read into something else
 
 
 def user_folder() -> Path:

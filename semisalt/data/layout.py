@@ -8,12 +8,12 @@
 A tile's id is its file's name without '.png'.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-from semisalt.data.archive import ARCHIVES, LEAVES, TABLES, Entry, leaf_folders
+from semisalt.data.archive import ARCHIVES, LEAVES, TABLES, Entry, is_litter, leaf_folders
 
 OTHER_IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".tif", ".tiff", ".webp"}
 EXPECTED = (
@@ -39,7 +39,12 @@ class Layout:
 
 def arrange(entries: list[Entry]) -> tuple[Layout, list[str]]:
     """Sort a survey's files into a layout; what does not fit is named in the list of problems."""
-    layout, problems = Layout(), _misspelt(entry.name.parent for entry in entries)
+    layout, problems = (
+        Layout(),
+        _misspelt(
+            entry.name.parent for entry in entries if entry.name.suffix.lower() == ".png" and entry.name.parent.name
+        ),
+    )
     for entry in sorted(entries, key=lambda entry: entry.name):
         if entry.name.name in TABLES:
             problems += _add(layout.tables, entry.name.name, entry)
@@ -57,16 +62,25 @@ def arrange(entries: list[Entry]) -> tuple[Layout, list[str]]:
 
 
 def folder_problems(path: Path) -> list[str]:
-    """What only the disk shows: folders without any PNG, and a set that is there packed and unpacked."""
-    beside = [folder for part in (".", "train", "test") for folder in (path / part).glob("*/")]
-    problems = _misspelt(PurePosixPath(folder.relative_to(path)) for folder in beside)
+    """What only the disk shows: names that are nearly right, folders without any PNG, and a set packed and unpacked."""
+    beside = sorted(item for item in path.iterdir() if not is_litter(item.name))
+    parts = [item.name for item in beside if any((item / leaf).is_dir() for leaf in LEAVES)]
+    problems = _nearly(TABLES, [item.name for item in beside if item.is_file()]) + _nearly(("train", "test"), parts)
+    below = [folder for part in (".", "train", "test") if (path / part).is_dir() for folder in (path / part).iterdir()]
+    problems += _misspelt(
+        PurePosixPath(folder.relative_to(path)) for folder in below if folder.is_dir() and _has_pictures(folder)
+    )
     for folder in leaf_folders(path):
-        if not any(file.suffix.lower() == ".png" for file in folder.iterdir()):
+        if not _has_pictures(folder):
             problems.append(f"{folder.relative_to(path)}: an empty folder (no PNG files)")
     for name in ARCHIVES:
         if (path / name).is_file() and any(folder.parent.name == name[:-4] for folder in leaf_folders(path)):
             problems.append(f"{name}: lies beside its unpacked folder {name[:-4]}; keep one of them")
     return problems
+
+
+def _has_pictures(folder: Path) -> bool:
+    return not is_litter(folder.name) and any(file.suffix.lower() == ".png" for file in folder.iterdir())
 
 
 def _role(layout: Layout, name: PurePosixPath) -> dict[str, Entry] | None:
@@ -77,10 +91,27 @@ def _role(layout: Layout, name: PurePosixPath) -> dict[str, Entry] | None:
 
 
 def _misspelt(folders: Iterable[PurePosixPath]) -> list[str]:
-    """Folders whose names are nearly one of those that are read: they would be passed over in silence."""
-    strange = (folder for folder in sorted(set(folders)) if folder.name not in LEAVES)
-    named = ((folder, get_close_matches(folder.name.lower(), LEAVES, 1, 0.8)) for folder in strange)
-    return [f"{folder}: no folder of that name is read; did you mean {near[0]}?" for folder, near in named if near]
+    """Folders of PNG files that would be passed over in silence, though they are nearly called as one that is read."""
+    names: dict[PurePosixPath, list[str]] = {}
+    for folder in sorted(set(folders)):
+        names.setdefault(folder.parent, []).append(folder.name)
+    return [
+        problem
+        for parent, inside in names.items()
+        for problem in _nearly(LEAVES, inside, "" if parent.name == "" else f"{parent}/")
+    ]
+
+
+def _nearly(known: Sequence[str], names: Sequence[str], above: str = "") -> list[str]:
+    """Which of `names` was probably meant for one that is missing beside it."""
+    missing = [name for name in known if name not in names]
+    guesses = [(name, get_close_matches(name.lower(), missing, 1, 0.85)) for name in names if name not in known]
+    # 'labelled' is near to 'unlabelled', and the opposite.
+    return [
+        f"{above}{name}: nothing of that name is read; did you mean {near[0]}?"
+        for name, near in guesses
+        if near and not name.lower().startswith("label")
+    ]
 
 
 def _add(group: dict[str, Entry], key: str, entry: Entry) -> list[str]:

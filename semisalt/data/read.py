@@ -28,7 +28,8 @@ def load_survey(path: Path, cache: Path | Literal["user"] | None = "user") -> Su
     """
     if not path.exists():
         raise DataError([f"{path}: does not exist"])
-    if cache is None:
+    # What is passed over does not make another survey, so that a kept one would hide it.
+    if cache is None or (path.is_dir() and folder_problems(path)):
         return read_survey(path)
     folder = caching.user_folder() if cache == "user" else cache
     stamp = caching.stamp(path)

@@ -14,7 +14,7 @@ from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_json
 from semisalt.inference.predict import Predictor, quantise, vote
-from semisalt.inference.weights import load_weights, vote_weights
+from semisalt.inference.weights import load_weights, vote_weights, weights_file
 from semisalt.metrics import iou
 from semisalt.run import RunDirectory
 
@@ -155,7 +155,7 @@ def _key(tiles: TileSet, voters: Sequence[tuple[Path, float]], flip: bool) -> st
     if tiles.depths is not None:
         digest.update(tiles.depths.tobytes())
     for path, weight in voters:
-        digest.update(path.read_bytes())
+        digest.update(weights_file(path))
         digest.update(repr(weight).encode())
     digest.update(repr(flip).encode())
     return digest.hexdigest()

@@ -95,12 +95,16 @@ def _load_probabilities(path: Path) -> Probabilities:
     try:
         values: Probabilities = np.load(path)
     except (FileNotFoundError, EOFError, ValueError) as error:
-        what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
-        raise UserError(
-            f"{path} is {what}: remove the fold's result.json beside it and go on with --resume, which predicts its "
-            "tiles again"
-        ) from None
+        raise unreadable(path, "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})") from None
     return values
+
+
+def unreadable(path: Path, what: str) -> UserError:
+    """What to say of a fold's probabilities that are missing or damaged, and the way out."""
+    return UserError(
+        f"{path} is {what}: remove the fold's result.json beside it and go on with --resume, which predicts its tiles "
+        "again"
+    )
 
 
 def tile_scores(runs: Mapping[int, RunDirectory], survey: Survey, point: Point = "half") -> NDArray[np.float64]:

@@ -60,7 +60,7 @@ def predict(
             f"{run.path} uses depths, and these tiles have none: give a folder with depths.csv by --data, "
             "or train with --set channels.depth=false"
         )
-    operating = operating_point(run) if by is None else _only_point(by)
+    operating = operating_point(run) if by is None else only_point(by)
     network = build_network(config, channels, weights="none").to(device)
     network.to(memory_format=torch.channels_last)
     files = predict_folds(run, tiles, folder, network, predictor_of(config, channels, device), announce, by)
@@ -68,7 +68,7 @@ def predict(
     return Prediction(tiles, probabilities, apply(probabilities, operating))
 
 
-def _only_point(config: Config) -> Operating:
+def only_point(config: Config) -> Operating:
     """The operating point of a recipe that names one. Raises ValueError where it names several."""
     axes = config.inference.thresholds, config.inference.min_salts, config.inference.min_holes
     (threshold,), (min_salt,), (min_hole,) = axes
@@ -121,7 +121,8 @@ def submit(
         by: as for `predict`.
         out: the folder of the file and of the folds' probabilities; None: the run's.
     """
-    folder = out / "unlabelled" if out else run.maps_of(None, run.config.seed)
+    folder = run.maps_of(None, run.config.seed)
+    folder = out / folder.name if out else folder
     prediction = predict(run, survey.unlabelled, folder, device, announce, by)
     if correct:
         prediction = correct(prediction)

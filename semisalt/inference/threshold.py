@@ -43,6 +43,12 @@ class Operating:
         if not 0 <= self.threshold <= 1 or min(self.min_salt, self.min_hole) < 0:
             raise ValueError(f"a threshold lies in 0 … 1 and sizes are 0 or more; got {self}")
 
+    @property
+    def words(self) -> str:
+        """For people."""
+        sizes = f"islands under {self.min_salt} px and holes under {self.min_hole} px dropped"
+        return f"salt where p > {self.threshold:.2f}, {sizes}"
+
 
 class Curve(NamedTuple):
     """The score at each threshold, `[T]` each."""

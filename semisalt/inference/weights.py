@@ -23,11 +23,21 @@ def load_weights(path: Path, network: nn.Module) -> None:
     try:
         state = load_file(path)
     except (FileNotFoundError, SafetensorError) as error:
-        what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
-        raise UserError(
-            f"{path} is {what}: bring the file back, or remove its fold and train that anew with --resume"
-        ) from None
+        raise _unreadable(path, error) from None
     network.load_state_dict(state)
+
+
+def weights_file(path: Path) -> bytes:
+    """A file of weights as it is. Raises UserError where it is gone."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+    return UserError(f"{path} is {what}: bring the file back, or remove its fold and train that anew with --resume")
 
 
 def vote_weights(count: int, decay: float) -> list[float]:

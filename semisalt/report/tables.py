@@ -9,6 +9,7 @@ from rich.text import Text
 
 from semisalt.config import Config
 from semisalt.data.check import TINY, Description
+from semisalt.inference.threshold import Operating
 from semisalt.metrics import Interval
 from semisalt.report.health import health_tables
 from semisalt.report.plain import plain_table
@@ -89,7 +90,7 @@ def _scores(scores: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _notes(config: Config, results: Mapping[str, Any]) -> Table:
     """What each figure is, and which of them flatter."""
-    point = results["operating"]
+    point = Operating(**results["operating"])
     others = "the other folds'" if len(results["folds"]) > 1 else "the other half of the fold's"
     notes = Table.grid(padding=(0, 2))
     notes.add_column(no_wrap=True)
@@ -101,8 +102,7 @@ def _notes(config: Config, results: Mapping[str, Any]) -> Table:
     notes.add_row("cross-fitted", f"each tile at the operating point chosen on {others} tiles; the figure to quote")
     notes.add_row(
         "chosen",
-        f"salt where p > {point['threshold']:.2f}, islands under {point['min_salt']} px and holes under "
-        f"{point['min_hole']} px dropped, as predictions are made. Chosen on the tiles it is scored on: flattering",
+        f"{point.words}, as predictions are made. Chosen on the tiles it is scored on: flattering",
     )
     notes.add_row("weights", _selection(config))
     if "inflated" in results:

@@ -47,7 +47,10 @@ def write_best(directory: StudyDirectory, trial: FrozenTrial) -> Path:
 
 
 def searched_recipe(config: Config, trial: FrozenTrial) -> Config:
-    """A run's recipe with what a study of level threshold found: it predicts so, at this operating point."""
+    """A run's recipe with what a study of level threshold found: it predicts so, at this operating point.
+
+    Cuts of pseudo-labels that need mirrored or several predictions are left out where it makes none.
+    """
     point = trial.user_attrs["operating"]
     tree = config.model_dump()
     tree["inference"] |= {
@@ -61,4 +64,8 @@ def searched_recipe(config: Config, trial: FrozenTrial) -> Config:
             tree[section][name] = value
     if any(key.startswith("snapshots.") for key in trial.params):
         tree["snapshots"]["combine"] = "predictions"
+    if not tree["inference"]["flip"]:
+        tree["pseudo"]["mirrored"] = 0
+    if tree["snapshots"]["keep"] < 2:
+        tree["pseudo"]["stability"] = 0
     return Config.model_validate(tree)

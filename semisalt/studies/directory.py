@@ -3,7 +3,7 @@
 study.yaml     the resolved request      trial0000/ …   a run directory a trial
 study.db       the trials (SQLite)       default/       the base recipe, trained as the trials are
 holdout.json   the last judgement        best.yaml      the best trial's recipe
-unlabelled/ predictions/ submission.csv  made with --study, of a study of level threshold
+unlabelled*/ predictions/ submission.csv  made with --study, of a study of level threshold
 """
 
 import sqlite3

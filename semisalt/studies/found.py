@@ -2,6 +2,7 @@
 
 from semisalt.config import Config
 from semisalt.errors import UserError
+from semisalt.inference.outputs import only_point
 from semisalt.run import RunDirectory
 from semisalt.studies.best import best_trial, searched_recipe
 from semisalt.studies.directory import StudyDirectory
@@ -20,5 +21,17 @@ def found_recipe(directory: StudyDirectory, run: RunDirectory) -> Config:
             f"{directory.path} trained its trials, which are runs of their own: semisalt study best names the best one"
         )
     if fingerprint_of(run) != request.data["weights"]:
-        raise UserError(f"{directory.path} searched other predictions than {run.path} has now: those of {request.run}")
+        raise UserError(
+            f"{directory.path} searched the predictions that {request.run} had, and {run.path} has others (another "
+            "run, or another fold was finished): name that run, or search these by semisalt study run --from and --run"
+        )
     return searched_recipe(run.config, best_trial(directory.open_study(), directory.path))
+
+
+def told(found: Config) -> str:
+    """In words, how a found recipe predicts."""
+    snapshots, mirrored = found.snapshots, "mirrored too" if found.inference.flip else "not mirrored"
+    voters = "averaged weights"
+    if snapshots.combine == "predictions":
+        voters = f"the newest {snapshots.keep} snapshots, each older one {snapshots.decay:.2f} as loud"
+    return f"{only_point(found).words}; {voters}, {mirrored}"

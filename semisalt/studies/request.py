@@ -187,7 +187,7 @@ def _checked(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
         raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a study is a table of keys")
-    if "space" not in tree and tree.keys() <= Config.model_fields.keys():
+    if tree and "space" not in tree and tree.keys() <= Config.model_fields.keys():
         raise UserError(f"{path}: a recipe, not a study: a study names it under config, and what to search under space")
     try:
         kind.model_validate(tree)

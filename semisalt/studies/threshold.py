@@ -20,7 +20,7 @@ from semisalt.data.folds import held_out
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_json
-from semisalt.inference.evaluate import load_oof, usable_tiles
+from semisalt.inference.evaluate import load_oof, unreadable, usable_tiles
 from semisalt.inference.outputs import own_survey
 from semisalt.inference.threshold import Operating
 from semisalt.metrics import bootstrap, paired_bootstrap
@@ -83,6 +83,8 @@ def check_threshold_space(source: str, space: Space) -> None:
         where = f"{source}: space: {key}"
         if key not in KEYS:
             raise UserError(f"{where}: not to be had without training; known: {', '.join(KEYS)}")
+        if parameter.when:
+            raise UserError(f"{where}: when: conditions are for studies that train; leave it out")
         kind, least, most = KEYS[key]
         if parameter.kind != kind:
             raise UserError(f"{where}: of kind {kind}, not {parameter.kind}")
@@ -132,10 +134,16 @@ def views_of(space: Space, run: RunDirectory, labelled: TileSet, announce: Annou
 
 
 def fingerprint_of(run: RunDirectory) -> str:
-    """What a run's predictions depend on: its finished folds' out-of-fold probabilities, SHA-256 (hex)."""
+    """What a run's predictions depend on: its finished folds' out-of-fold probabilities, SHA-256 (hex).
+
+    Raises UserError where they are gone.
+    """
     digest = sha256()
     for fold in run.finished_folds():
-        digest.update(run.fold(fold).probabilities.read_bytes())
+        file = run.fold(fold).probabilities
+        if not file.exists():
+            raise unreadable(file, "missing")
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

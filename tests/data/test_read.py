@@ -233,10 +233,31 @@ def test_a_folder_whose_name_is_nearly_right_is_not_passed_over(
         if pack:
             place = tmp_path / f"{other}.zip"
             place.write_bytes(zipped(changed))
-        assert f"{other}: no folder of that name is read; did you mean {own}?" in problems(place)
-    # What lies beside a survey and is called otherwise is nobody's business.
-    fine = write(small.files | {"pictures/a1.png": small.files["test/images/t1.png"]})
-    check_small(load_survey(fine, cache=None), small)
+        assert f"{other}: nothing of that name is read; did you mean {own}?" in problems(place)
+
+
+@pytest.mark.parametrize("beside", ["pictures", "labelled", "images2", "masks.old", "unlabelled_before", ".images"])
+def test_what_lies_beside_a_survey_is_nobodys_business(small: Any, write: Write, beside: str) -> None:
+    files = {name.replace("test/images", "unlabelled"): data for name, data in small.files.items()}
+    files = {name.removeprefix("train/"): data for name, data in files.items()}
+    check_small(load_survey(write(files | {f"{beside}/a1.png": files["images/a1.png"]}), cache=None), small)
+
+
+def test_tables_and_parts_whose_names_are_nearly_right(small: Any, write: Write) -> None:
+    changed = {name.replace("depths", "depth").replace("test/", "Test/"): data for name, data in small.files.items()}
+    found = problems(write(changed))
+    assert "depth.csv: nothing of that name is read; did you mean depths.csv?" in found
+    assert "Test: nothing of that name is read; did you mean test?" in found
+
+
+def test_a_kept_survey_hides_no_misspelt_folder(small: Any, write: Write, tmp_path: Path) -> None:
+    files = {n.removeprefix("train/"): d for n, d in small.files.items() if n.startswith("train/") and "csv" not in n}
+    place = write(files)
+    assert len(load_survey(place, cache=tmp_path / "kept").unlabelled) == 0
+    (place / "unlabeled").mkdir()
+    (place / "unlabeled" / "t1.png").write_bytes(small.files["test/images/t1.png"])
+    with pytest.raises(DataError, match="did you mean unlabelled"):
+        load_survey(place, cache=tmp_path / "kept")
 
 
 def test_packed_and_unpacked_at_once(small: Any, write: Write) -> None:

@@ -1,14 +1,19 @@
 """A study as a user runs, watches and reads it."""
 
+import csv
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from semisalt.config import load_config
+from semisalt.data.rle import encode
+from semisalt.inference.threshold import Operating, apply
 from tests.end_to_end.conftest import REPOSITORY, Command, arguments
 
 RECIPE = {
@@ -78,8 +83,12 @@ def test_a_study_is_killed_goes_on_and_is_read(
     semisalt("predict", "again", "--study", "cut")
     masks = sorted(file.name for file in (tmp_path / "runs" / "cut" / "predictions" / "mask").glob("*.png"))
     semisalt("submit", "again", "--study", "cut")
-    rows = (tmp_path / "runs" / "cut" / "submission.csv").read_text().splitlines()[1:]
-    assert sorted(f"{row.split(',')[0]}.png" for row in rows) == masks
+    rows = list(csv.DictReader((study.parent / "cut" / "submission.csv").open()))
+    assert sorted(f"{row['id']}.png" for row in rows) == masks
+    found = load_config(study.parent / "cut" / "best.yaml").inference
+    point = Operating(found.thresholds[0], found.min_salts[0], found.min_holes[0])
+    cut_masks = apply(np.load(study.parent / "cut" / "unlabelled" / "fold0.npy"), point)
+    assert sorted(encode(mask) for mask in cut_masks) == sorted(row["rle_mask"] for row in rows)
     assert not (tmp_path / "runs" / "again" / "predictions").exists()
     assert "leave out --study" in semisalt("predict", "again", "--study", "cut", "--mosaic", code=2).stderr
     assert "runs of their own" in semisalt("submit", "again", "--study", "mine", code=2).stderr

@@ -24,7 +24,7 @@ from semisalt.inference.weights import load_weights
 from semisalt.metrics import precision
 from semisalt.run import RunDirectory, read_csv, read_json
 from semisalt.studies.begin import begin_threshold
-from semisalt.studies.best import best_trial, write_best
+from semisalt.studies.best import best_trial, searched_recipe, write_best
 from semisalt.studies.command import prepare, run_study
 from semisalt.studies.directory import StudyDirectory
 from semisalt.studies.found import found_recipe
@@ -131,13 +131,14 @@ def test_the_best_point_is_a_recipe(tmp_path: Path, run: RunDirectory) -> None:
     assert config.model == run.config.model
 
 
+@pytest.mark.parametrize("keep", [1, 2])
 def test_a_finished_run_predicts_as_the_best_trial_says(
-    tmp_path: Path, run: RunDirectory, survey: Survey, monkeypatch: pytest.MonkeyPatch
+    keep: int, tmp_path: Path, run: RunDirectory, survey: Survey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = begun(tmp_path / "study", run, SPACE)
     searched(directory, 12)
     point = {"threshold": 0.41, "min_salt": 7, "min_hole": 5}
-    values = {"snapshots.keep": 2, "snapshots.decay": 0.6, "inference.flip": False}
+    values = {"snapshots.keep": keep, "snapshots.decay": 0.6, "inference.flip": False}
     best = create_trial(
         params=point | values,
         distributions={key: Parameter.model_validate(SPACE[key]).distribution() for key in SPACE},
@@ -156,10 +157,11 @@ def test_a_finished_run_predicts_as_the_best_trial_says(
     folds = []
     for fold in (0, 1):
         maps = []
-        for snapshot in run.fold_result(fold)["snapshots"][-2:]:
+        for snapshot in run.fold_result(fold)["snapshots"]:
             load_weights(run.fold(fold).snapshots / snapshot["file"], network)
             maps.append(np.rint(255 * predictor(network, tiles)))
-        folds.append(np.rint((0.6 * maps[0] + maps[1]) / 1.6))
+        older = 0.6 if keep == 2 else 0.0
+        folds.append(np.rint((older * maps[0] + maps[1]) / (1 + older)))
     mean = np.rint(np.mean(folds, axis=0)) * ~tiles.blank[:, None, None]
     assert np.abs(found.probabilities - mean).max() <= 1  # halves may be rounded either way
     assert (found.probabilities == mean).mean() > 0.95
@@ -168,9 +170,35 @@ def test_a_finished_run_predicts_as_the_best_trial_says(
     own = predict(run, tiles, directory.path / "own", CPU, quiet)
     assert not np.array_equal(own.probabilities, found.probabilities)
     # Another best trial is not given what this one's voters said.
-    louder = by.model_copy(update={"snapshots": by.snapshots.model_copy(update={"decay": 1.0})})
-    again = predict(run, tiles, directory.path / "unlabelled", CPU, quiet, louder)
-    assert not np.array_equal(again.probabilities, found.probabilities)
+    louder = by.snapshots.model_copy(update={"keep": 2, "decay": 1.0})
+    mirrored = by.inference.model_copy(update={"flip": True})
+    for other in ({"snapshots": louder}, {"inference": mirrored}):
+        predict(run, tiles, directory.path / "unlabelled", CPU, quiet, by)
+        again = predict(run, tiles, directory.path / "unlabelled", CPU, quiet, by.model_copy(update=other))
+        assert not np.array_equal(again.probabilities, found.probabilities)
+    # Weights that are gone are named.
+    gone = run.fold(1).snapshots / run.fold_result(1)["snapshots"][-1]["file"]
+    kept = gone.read_bytes()
+    gone.unlink()
+    try:
+        with pytest.raises(UserError, match=rf"{gone.name} is missing: bring the file back"):
+            predict(run, tiles, directory.path / "other", CPU, quiet, by)
+    finally:
+        gone.write_bytes(kept)
+
+
+def test_a_recipe_of_pseudo_labels_is_found_without_mirroring() -> None:
+    config = tiny_config(pseudo={"mirrored": 0.8, "stability": 0.5}, snapshots={"keep": 2})
+    values: dict[str, Any] = {"threshold": 0.4, "snapshots.keep": 1, "inference.flip": False}
+    trial = create_trial(
+        params=values,
+        distributions={key: Parameter.model_validate(SPACE[key]).distribution() for key in values},
+        user_attrs={"operating": {"threshold": 0.4, "min_salt": 0, "min_hole": 0}},
+        value=1,
+    )
+    found = searched_recipe(config, trial)
+    assert (found.pseudo.mirrored, found.pseudo.stability) == (0, 0)
+    assert (found.inference.flip, found.snapshots.keep) == (False, 1)
 
 
 def test_views_are_predicted_once(run: RunDirectory, survey: Survey) -> None:
@@ -204,7 +232,7 @@ def test_other_weights_are_another_study(tmp_path: Path, run: RunDirectory) -> N
         # Nor does it go on by its directory: other tiles would be searched and held out.
         with pytest.raises(UserError, match=r"has other predictions than .*study was begun with"):
             searched(directory, 5)
-        with pytest.raises(UserError, match="study searched other predictions than"):
+        with pytest.raises(UserError, match=r"study searched the predictions that .*run has others"):
             found_recipe(directory, run)
     finally:
         file.write_bytes(kept)
@@ -243,6 +271,7 @@ def test_a_study_that_ended_before_its_first_trial_says_how_it_goes_on(tmp_path:
         ({**PLAIN, "min_hole": SPACE["threshold"]}, "of kind int, not float"),
         ({"threshold": {"kind": "float", "low": 0, "high": 1}}, "leaves 0.01 to 0.99"),
         ({**PLAIN, "inference.flip": {"kind": "categorical", "choices": [1, 0]}}, "true and false"),
+        ({**PLAIN, "min_hole": {**SPACE["min_hole"], "when": {"min_salt": 3}}}, "min_hole: when: conditions are for"),
     ],
     ids=str,
 )
