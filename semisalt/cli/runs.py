@@ -53,7 +53,7 @@ def predict(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="A folder; needed with files or --data, else RUN/predictions (STUDY's)."),
+        typer.Option("--out", help="A folder; needed with files or --data, else predictions/ of run or study."),
     ] = None,
     mosaic: MosaicOption = False,
     study: StudyOption = None,
