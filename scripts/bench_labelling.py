@@ -48,9 +48,9 @@ def bare_passes(task: Task, device: torch.device) -> Callable[[], None]:
     load_weights(voters[0][0], network)
     seen = task.candidates.subset(~task.candidates.blank)
     first = seen.subset(np.arange(min(len(seen), _READY * predictor.batch)))
-    images = torch.from_numpy(first.images).to(device).split(predictor.batch)
-    depths = torch.from_numpy(first.depths).to(device).split(predictor.batch) if first.depths is not None else None
-    ready = [channels(part, depths[at] if depths else None) for at, part in enumerate(images)]
+    images = torch.split(torch.from_numpy(first.images).to(device), predictor.batch)
+    depths = torch.split(torch.from_numpy(first.depths), predictor.batch) if first.depths is not None else None
+    ready = [channels(part, depths[at].to(device) if depths else None) for at, part in enumerate(images)]
     passes = len(voters) * (2 if predictor.flip else 1)
     return lambda: _pass(network, predictor.precision, ready, len(seen), predictor.batch, passes)
 

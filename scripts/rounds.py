@@ -47,7 +47,10 @@ def main() -> None:
         right = f"{sum(t['known'] * t['truth'] for t in taken) / known:.3f}" if known else ""
         gains = [str(paired_bootstrap(scores, other)) for other in (before[0], before[-1])] if before else ["", ""]
         minutes = sum(line["seconds"] for line in lines) / 60
-        print(f"| {number} | {counts} | {right} | {bootstrap(scores)} | {gains[0]} | {gains[1]} | {minutes:.0f} |")
+        mark = " (inflated)" if any(line["inflated"] for line in lines) else ""
+        print(
+            f"| {number} | {counts} | {right} | {bootstrap(scores)}{mark} | {gains[0]} | {gains[1]} | {minutes:.0f} |"
+        )
         before.append(scores)
 
 

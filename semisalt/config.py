@@ -267,8 +267,10 @@ class PseudoConfig(_Section):
     mirrored: float = Field(0.0, ge=0, le=1, description="Least IoU of a tile's mask and its mirror image's")
     min_area: int = Field(20, ge=0, description="Masks of 1 to fewer pixels are refused")
     max_coverage: float = Field(0.9, gt=0, le=1, description="Masks of more salt are refused")
-    quotas: bool = Field(True, description="Hold the taken tiles' sizes of salt at the labelled prior")
-    empties: float = Field(1.0, ge=0, le=1, description="Share of the prior's empty tiles that the quotas allow")
+    quotas: bool = Field(
+        True, description="Hold the taken tiles' mean share of salt within a tenth of the labelled prior"
+    )
+    empties: float = Field(1.0, ge=0, le=1, description="Share of the prior's empty tiles that counts for the quotas")
     limit: int | None = Field(None, ge=1, description="Take so many tiles at most")
     labels: Literal["hard", "soft"] = "hard"
     threshold: Literal["own"] | Annotated[float, Field(gt=0, lt=1)] = Field(

@@ -13,6 +13,10 @@ class NotFiniteError(UserError):
     """A loss, a weight or a prediction became NaN or infinite."""
 
 
+class RefusedError(UserError):
+    """The guards refuse what a method has come to; what was there before it stands."""
+
+
 class DataError(UserError):
     """Everything that is wrong with the data, found in one pass.
 

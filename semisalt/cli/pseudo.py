@@ -26,7 +26,15 @@ app = typer.Typer(invoke_without_command=True)
 @app.callback()
 def pseudo(
     context: typer.Context,
-    rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Rounds after the baseline.")] = 3,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds",
+            metavar="N",
+            min=1,
+            help="Rounds after the baseline; without it 3, or as many as the rounds that go on were to be.",
+        ),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option("--from", metavar="RUN", help="A finished run that is round 0; without it round 0 is trained."),
@@ -47,7 +55,10 @@ def pseudo(
         bool, typer.Option("--pooled", help="Labels by all folds together: for a submission, the score is inflated.")
     ] = False,
     to_the_end: Annotated[
-        bool, typer.Option("--no-early-stop", help="Go on after a round that does not beat the one before.")
+        bool,
+        typer.Option(
+            "--no-early-stop", help="Go on after a round that does not beat the one before; kept for --resume."
+        ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with rounds that were begun.")] = False,
 ) -> None:
@@ -78,7 +89,7 @@ def pseudo(
         rounds=rounds,
         folds=fold_list(folds),
         pooled=pooled,
-        early_stop=not to_the_end,
+        early_stop=False if to_the_end else None,
         resume=resume,
     )
     with PartialState().main_process_first():

@@ -92,8 +92,9 @@ def predict(
             prediction = correction(directory, survey, device(), console.print)(prediction)
         write_maps(target, tiles.ids, prediction.probabilities, prediction.masks)
         picture = target / "overview.png"
-        overview(directory, tiles, prediction.probabilities, prediction.masks, picture)
-    console.print(f"{len(tiles)} tiles: {target}/probability, {target}/mask\npicture: {picture}")
+        overview(directory, prediction, picture)
+    console.print(f"{len(tiles)} tiles, {prediction.operating.words}")
+    console.print(f"{target}/probability, {target}/mask\npicture: {picture}")
 
 
 def submit(

@@ -27,11 +27,12 @@ Correction = Callable[["Prediction"], "Prediction"]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Tiles, their mean probabilities (uint8 [N, H, W]) and masks (0/1) at an operating point."""
+    """Tiles, their mean probabilities (uint8 [N, H, W]), and masks (0/1) at an operating point."""
 
     tiles: TileSet
     probabilities: NDArray[np.uint8]
     masks: NDArray[np.uint8]
+    operating: Operating
 
 
 def predict(
@@ -65,7 +66,7 @@ def predict(
     network.to(memory_format=torch.channels_last)
     files = predict_folds(run, tiles, folder, network, predictor_of(config, channels, device), announce, by)
     probabilities = mean_of(files)
-    return Prediction(tiles, probabilities, apply(probabilities, operating))
+    return Prediction(tiles, probabilities, apply(probabilities, operating), operating)
 
 
 def only_point(config: Config) -> Operating:

@@ -1,7 +1,7 @@
 """Predictions of unlabelled tiles, made and corrected with the help of their mosaics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ def correction(
         rows = [(mosaics.ids[p.tile], p.rule, f"{p.confidence:.3f}", p.reason) for p in better.followed]
         write_csv(table, ("id", "rule", "confidence", "reason"), rows)
         announce(f"{len(rows)} masks set by the mosaics' rules: {table}")
-        return Prediction(tiles, better.probabilities, better.masks)
+        return replace(prediction, probabilities=better.probabilities, masks=better.masks)
 
     return correct
 

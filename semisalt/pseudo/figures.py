@@ -17,8 +17,6 @@ from semisalt.pseudo.selection import TAKEN
 from semisalt.run import RunDirectory
 from semisalt.training.crossval import Division
 
-_CHUNK = 1024
-
 
 @dataclass(frozen=True)
 class Taken:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from semisalt.data.tiles import TileSet
-from semisalt.errors import UserError
+from semisalt.errors import RefusedError, UserError
 from semisalt.inference.ensemble import mean_iou
 from semisalt.inference.evaluate import load_oof
 from semisalt.run import RunDirectory
@@ -61,10 +61,10 @@ def guards_of(
 
 
 def refuse_collapsed_round(run: RunDirectory, guards: Guards) -> None:
-    """Raise UserError, with the figures, where a round's models have forgotten the salt."""
+    """Raise RefusedError, with the figures, where a round's models have forgotten the salt."""
     if guards.collapsed:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in asdict(guards).items() if value is not None)
-        raise UserError(
+        raise RefusedError(
             f"{run.path}: the predictions on its out-of-fold tiles have collapsed to background: {figures}. Its labels "
             "taught it to see nothing: look at them (semisalt pseudo inspect), lower pseudo.share, or choose them more "
             "strictly"

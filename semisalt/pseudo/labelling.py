@@ -13,8 +13,8 @@ from torch import nn
 from semisalt.config import PseudoConfig
 from semisalt.data.channels import Channels
 from semisalt.data.tiles import TileSet
-from semisalt.errors import UserError
-from semisalt.files import remove_leftovers, write_array
+from semisalt.errors import RefusedError, UserError
+from semisalt.files import remove_leftovers
 from semisalt.inference.build import build_network, predictor_of
 from semisalt.inference.ensemble import mean_iou, measures, predict_fold, voters_of
 from semisalt.inference.predict import Predictor, quantise, vote
@@ -86,8 +86,9 @@ def label_fold(
     """Label a fold's candidates and write the set, unless it is there already.
 
     Raises:
-        UserError: the models have seen the fold's validation tiles, and they are not pooled on purpose; their
-            predictions have collapsed to background; or no tile is good enough.
+        RefusedError: the models' predictions have collapsed to background, or no tile is good enough.
+        UserError: they have seen the fold's validation tiles, and are not pooled on purpose; or the recipe asks for
+            what they cannot give.
     """
     if folder.complete():
         return
@@ -107,7 +108,7 @@ def label_fold(
         verdicts = _halved(measured, prior, config, task)
     taken = np.flatnonzero(verdicts == TAKEN)
     if not len(taken):
-        raise UserError(
+        raise RefusedError(
             f"fold {task.fold}: no tile can be taken ({_tally(verdicts)}). Where most are undecided, lower "
             "pseudo.decided; where most are over their quota, they lack the labelled sizes of salt: see pseudo.quotas. "
             f"Begin with other settings by --from {task.source.path} and another --run"
@@ -158,7 +159,8 @@ def _origin(task: Task, folder: LabelDirectory) -> Provenance:
     known = sorted(set().union(*(learned_from(task.source, voter) for voter in task.voters)))
     pooled = task.voters != (task.fold,)
     models = {str(Path(name).relative_to(task.source.path)): digest for name, digest in hash_files(files).items()}
-    provenance = Provenance(str(task.source.path), task.fold, models, tuple(known), pooled, 0.5, {}, "")
+    source = str(task.source.path.resolve())
+    provenance = Provenance(source, task.fold, models, tuple(known), pooled, 0.5, {}, "")
     if not pooled:
         refuse_leak(folder, provenance, task.division.validation(task.fold).ids)
     return provenance
@@ -198,21 +200,19 @@ def _add_stability(
     run: RunDirectory, fold: int, tiles: TileSet, file: Path, network: nn.Module, predictor: Predictor
 ) -> None:
     """Where one set of weights votes, the earlier snapshots are predicted for the stability alone."""
-    kept = measures(file)["stability"]
-    if not np.isnan(np.load(kept)).any():
-        return
+    stability = np.load(measures(file)["stability"], mmap_mode="r+")
+    # What a killed labelling has found stays found.
+    unknown = np.flatnonzero(np.isnan(stability))
     snapshots = [run.fold(fold).snapshots / entry["file"] for entry in run.fold_result(fold)["snapshots"]]
-    stability = np.ones(len(tiles), np.float32)
     probabilities = np.load(file, mmap_mode="r")
-    seen = np.flatnonzero(~tiles.blank)
-    for start in range(0, len(seen), _CHUNK):
-        part = seen[start : start + _CHUNK]
+    for start in range(0, len(unknown), _CHUNK):
+        part = unknown[start : start + _CHUNK]
         maps = []
         for snapshot in snapshots:
             load_weights(snapshot, network)
             maps.append(quantise(predictor(network, tiles.subset(part))))
         stability[part] = mean_iou(maps, probabilities[part])
-    write_array(kept, stability)
+        stability.flush()
 
 
 def _chunks(task: Task) -> Iterator[NDArray[np.uint8]]:
@@ -296,7 +296,7 @@ def _figures(measured: Candidates, prior: NDArray[np.float64]) -> dict[str, floa
 
 def _refuse_collapse(task: Task, figures: dict[str, float]) -> None:
     if figures["foreground"] < COLLAPSE * figures["prior_foreground"]:
-        raise UserError(
+        raise RefusedError(
             f"{task.source.path}, fold {task.fold}: its predictions have collapsed to background: "
             f"{figures['foreground']:.1%} of the unlabelled pixels are salt, {figures['prior_foreground']:.1%} of the "
             f"labelled ones; {figures['empty_share']:.0%} of the tiles are empty, {figures['prior_empty_share']:.0%} "

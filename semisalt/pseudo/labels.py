@@ -171,6 +171,15 @@ def refuse_other_labels(folder: LabelDirectory, provenance: Provenance, fold: in
         )
 
 
+def refuse_other_models(folder: LabelDirectory, provenance: Provenance, source: Path, weights: Path) -> None:
+    """Raise UserError where `weights`, a file of the run `source`, are not those that gave the labels."""
+    if provenance.models.get(str(weights.relative_to(source))) != _sha256(weights):
+        raise UserError(
+            f"{weights} was changed after it had labelled for {folder.path}, and nobody knows what it has learned "
+            f"from: remove {folder.path} to label the fold anew"
+        )
+
+
 def hash_files(files: Sequence[Path]) -> dict[str, str]:
     """sha256 of each file, by its path."""
     return {str(file): _sha256(file) for file in files}

@@ -13,7 +13,9 @@ from semisalt.inference.outputs import bare_tiles
 from semisalt.pseudo.recipe import round_recipe
 from semisalt.run import RunDirectory, read_json
 from semisalt.training.crossval import divide
-from semisalt.training.source import check_division, check_networks
+from semisalt.training.source import check_division, check_networks, check_weights
+
+ROUNDS = 3  # where no number is given
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class Begun:
     """Rounds that were begun.
 
     Attributes:
-        source, folds, pooled: as they were asked for.
+        source, folds, pooled, rounds, early_stop: as they were asked for, the last time.
         run: the round whose recipe and data are those that were asked for; None while none was begun.
     """
 
     source: str | None
     folds: tuple[int, ...]
     pooled: bool
+    rounds: int
+    early_stop: bool
     run: RunDirectory | None
 
     @classmethod
@@ -62,7 +66,8 @@ class Begun:
         # Round 0's recipe is the one that was given; later ones have a schedule of their own.
         runs = [RunDirectory(path / f"round{number}") for number in (0, 1)]
         run = next((run for run in runs if (run.path / "config.yaml").exists()), None)
-        return cls(kept["source"], tuple(kept["folds"]), kept["pooled"], run)
+        rounds, early_stop = kept.get("rounds", ROUNDS), kept.get("early_stop", True)
+        return cls(kept["source"], tuple(kept["folds"]), kept["pooled"], rounds, early_stop, run)
 
 
 def understand(
@@ -71,15 +76,16 @@ def understand(
     config: Path | None,
     settings: Sequence[str],
     *,
-    rounds: int,
+    rounds: int | None,
     folds: Sequence[int] | None,
     pooled: bool,
-    early_stop: bool,
+    early_stop: bool | None,
     resume: bool,
 ) -> tuple[Request, Config, RunDirectory | None]:
     """The request, its recipe, and the run whose data it works on unless told otherwise (None: there is none yet).
 
-    Rounds that go on have a request, a recipe and data of their own; what is given is compared with them.
+    Rounds that go on have a request, a recipe and data of their own; what is given is compared with them. `rounds` and
+    `early_stop` may change; None is what they were begun with, or ROUNDS and true.
 
     Raises:
         UserError: nothing to go on with, a source that is no run, or rounds that would lie in their own source.
@@ -96,11 +102,11 @@ def understand(
     recipe = load_config(own.path / "config.yaml" if own and config is None else config, settings)
     request = Request(
         path=path,
-        rounds=rounds,
+        rounds=rounds or (begun.rounds if begun else ROUNDS),
         source=first.path if first else None,
         folds=begun.folds if begun and folds is None else folds_of(first, folds, recipe),
         pooled=pooled or (begun is not None and begun.pooled),
-        early_stop=early_stop,
+        early_stop=early_stop if early_stop is not None else begun is None or begun.early_stop,
     )
     return request, recipe, own
 
@@ -138,9 +144,13 @@ def check_request(request: Request, survey: Survey, config: Config, *, resume: b
         ]
         if changed:
             raise UserError(f"{request.path} cannot be resumed, it was begun differently:\n  " + "\n  ".join(changed))
+        results = request.path / "rounds.json"
+        there = len(read_json(results)["rounds"]) - 1 if results.exists() else 0
+        if request.rounds < there:
+            raise UserError(f"{request.path} already has {there} rounds: go on with --rounds {there} or more")
     # What would be refused hours later, after the baseline was trained, is refused now, and leaves nothing behind.
     _check_plan(request, survey, config)
-    write_json(note, asked)
+    write_json(note, {**asked, "rounds": request.rounds, "early_stop": request.early_stop})
 
 
 def _read_note(path: Path) -> dict[str, Any]:
@@ -165,15 +175,17 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
         check_division(request.run(0), survey, config, request.folds, "round 0")
         if config.pseudo.start == "previous":
             check_networks(request.run(0), survey, round_recipe(config, config), "pseudo.start: previous")
+    check_weights(survey, config, request.folds)
     round_recipe(config, config)
     divide(survey, config).candidates(request.folds[0], bare_tiles(survey, config))
     if request.pooled:
         return
     first = request.run(0).config if request.source else config
-    for whose, recipe in ((str(request.run(0).path), first), ("the recipe", config if request.rounds > 1 else first)):
+    for whose, recipe in ((str(request.run(0).path), first), ("the recipe", config)):
         reasons = [f"{key}: {value}" for key, value in recipe.chosen_by_score.items()]
         if reasons:
             raise UserError(
                 f"{whose} lets the score on a fold's validation tiles choose its weights ({', '.join(reasons)}), and "
-                "labels by such weights know those tiles: set snapshots.select to last and training.patience to null"
+                "labels by such weights, and their scores, know those tiles: set snapshots.select to last and "
+                "training.patience to null"
             )

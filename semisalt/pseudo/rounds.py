@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
 from semisalt.config import Config, differences
 from semisalt.data.tiles import Survey, TileSet
-from semisalt.errors import UserError
+from semisalt.errors import NotFiniteError, RefusedError, UserError
 from semisalt.files import write_json
 from semisalt.inference.build import channels_of
 from semisalt.inference.evaluate import evaluate
@@ -21,10 +21,10 @@ from semisalt.methods.build import build_method
 from semisalt.pseudo.figures import RoundFigures, figures_of
 from semisalt.pseudo.guards import refuse_collapsed_round
 from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fold
-from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels
+from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels, refuse_other_models
 from semisalt.pseudo.recipe import lesson_shares, round_recipe
 from semisalt.pseudo.request import Request, check_request, fixed
-from semisalt.run import RunDirectory, collect_provenance
+from semisalt.run import RunDirectory, collect_provenance, read_json
 from semisalt.training.crossval import Division, divide, train_folds
 from semisalt.training.job import run_training
 from semisalt.training.lesson import Lesson
@@ -76,7 +76,8 @@ def run_pseudo(
     """
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)])
     main = accelerator.is_main_process
-    with RunDirectory(request.path).lock() if main else nullcontext():
+    with ExitStack() as held:
+        _by_main(accelerator, lambda: held.enter_context(RunDirectory(request.path).lock()))
         _by_main(accelerator, lambda: check_request(request, survey, config, resume=resume))
         first = _first_round(request, survey, config, announce, report, accelerator)
         settled = _settled(config, request, first, survey, accelerator) if request.source else first.config
@@ -89,10 +90,10 @@ def run_pseudo(
                 run = _round(number, request, survey, recipe, division, bare, runs[-1], accelerator, announce)
                 fresh = figures_of(number, [*runs, run], survey, division, bare, request.folds)
                 refuse_collapsed_round(run, fresh.guards)
-            except UserError as refusal:
+            except (RefusedError, NotFiniteError) as refusal:
                 if number == 1:
                     raise
-                # What the rounds before it gained stands.
+                # What the rounds before it gained stands. Any other error is for the user to mend.
                 ended = f"round {number} was refused: {refusal}"
                 break
             runs.append(run)
@@ -113,10 +114,10 @@ def run_pseudo(
         return outcome
 
 
-def _by_main(accelerator: Accelerator, act: Callable[[], None]) -> None:
+def _by_main(accelerator: Accelerator, act: Callable[[], object]) -> None:
     """Let the main process do what is done once, while the others wait; what it refuses, all processes refuse.
 
-    Raises UserError on each of them.
+    Raises UserError, or RefusedError, on each of them.
     """
     refusal: UserError | None = None
     if accelerator.is_main_process:
@@ -124,12 +125,13 @@ def _by_main(accelerator: Accelerator, act: Callable[[], None]) -> None:
             act()
         except UserError as error:
             refusal = error
-    said = [str(refusal) if refusal else None]
+    said = [(str(refusal), isinstance(refusal, RefusedError)) if refusal else None]
     broadcast_object_list(said)
     if refusal:
         raise refusal
     if said[0] is not None:
-        raise UserError(said[0])
+        text, by_guards = said[0]
+        raise RefusedError(text) if by_guards else UserError(text)
 
 
 def _best(figures: Sequence[RoundFigures]) -> int:
@@ -138,6 +140,9 @@ def _best(figures: Sequence[RoundFigures]) -> int:
 
 def _note(request: Request, outcome: Outcome, progress: Progress) -> None:
     """After every round: a later one may be refused, and what was learned so far must not be lost with it."""
+    kept = request.path / "rounds.json"
+    if kept.exists() and len(read_json(kept)["rounds"]) > len(outcome.rounds):
+        return  # finished rounds are gone through again, on the way to where they stood
     write_json(request.path / "rounds.json", {**fixed(request), **asdict(outcome)})
     _link(request, outcome.best)
     progress(request.path, outcome)
@@ -200,7 +205,8 @@ def _round(
     """Label by the round before, train, evaluate; whatever of it is finished is kept."""
     run, main = request.run(number), accelerator.is_main_process
     announce(f"round {number}: labels by {before.path}")
-    with run.lock() if main else nullcontext():
+    with ExitStack() as held:
+        _by_main(accelerator, lambda: held.enter_context(run.lock()))
 
         def label() -> None:
             _begin(number, run, request, survey, recipe, before, accelerator)
@@ -223,6 +229,8 @@ def _round(
                 refuse_leak(folder, provenance, division.validation(fold).ids)
             tiles = load_labels(folder, division.candidates(fold, bare))
             start = start_weights(before, fold) if recipe.pseudo.start == "previous" else None
+            if start:
+                refuse_other_models(folder, provenance, before.path, start)
             return Lesson(tiles, lesson_shares(recipe), start)
 
         train_folds(run, survey, request.folds, build_method, accelerator, lesson)
@@ -252,6 +260,6 @@ def _begin(
     provenance = collect_provenance(survey.fingerprint, survey.source, recipe.seed, accelerator.device)
     provenance["channels"] = asdict(channels_of(recipe, survey))
     provenance["round"] = number
-    provenance["labels_by"] = str(before.path)
+    provenance["labels_by"] = str(before.path.resolve())
     provenance["inflated"] = INFLATED if request.pooled else before.inflated
     RunDirectory.create(run.path, recipe, provenance)

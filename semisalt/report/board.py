@@ -46,11 +46,12 @@ def log_fold(run: RunDirectory, fold: int, tiles: TileSet, probabilities: NDArra
     masks = np.asarray(probabilities > 127, np.uint8)
     scores, shares = precision(masks, tiles.masks), iou(masks, tiles.masks)
     random = np.random.default_rng(run.config.seed).permutation(len(tiles))[:SHOWN]
+    mark = "  INFLATED" if run.inflated else ""
     with fresh_writer(run.path / "tensorboard" / f"fold{fold}" / "tiles") as writer:
         for kind, chosen in {"worst": worst_first(masks, tiles.masks)[:SHOWN], "random": random}.items():
             for place, index in enumerate(chosen):
                 picture = outlined(tiles.images[index], tiles.masks[index], masks[index])
-                caption = f"{tiles.ids[index]}  score {scores[index]:.1f}  IoU {shares[index]:.2f}"
+                caption = f"{tiles.ids[index]}  score {scores[index]:.1f}  IoU {shares[index]:.2f}{mark}"
                 writer.add_image(f"{kind}/{place + 1:02}", sheet([picture], [caption], 1), 0, dataformats="HWC")
 
 

@@ -15,6 +15,7 @@ from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 from semisalt.files import write_bytes
 from semisalt.inference.evaluate import load_oof, operating_point
+from semisalt.inference.outputs import Prediction
 from semisalt.inference.threshold import apply
 from semisalt.metrics import Masks, iou, overlap, precision
 from semisalt.report.figures import Picture, heat, outlined, sheet, stack
@@ -63,20 +64,18 @@ def write_maps(folder: Path, ids: Sequence[str], probabilities: NDArray[np.uint8
     return len(ids)
 
 
-def overview(
-    run: RunDirectory, tiles: TileSet, probabilities: NDArray[np.uint8], masks: NDArray[np.uint8], path: Path
-) -> None:
+def overview(run: RunDirectory, prediction: Prediction, path: Path) -> None:
     """A contact sheet of predicted tiles: the most uncertain and random ones, each beside its probability map.
 
     Uncertain is a high mean entropy of the pixels' probabilities. Blank tiles are left out.
 
     Args:
         run: names the sheet and seeds the choice.
-        tiles: N tiles; their masks, if any, are drawn as the truth.
-        probabilities: uint8 [N, H, W].
-        masks: [N, H, W], 0 or 1.
+        prediction: of N tiles; their masks, if they have any, are drawn as the truth.
         path: the PNG to write.
     """
+    tiles, probabilities, masks = prediction.tiles, prediction.probabilities, prediction.masks
+    cut = f", at threshold {prediction.operating.threshold:.2f}"
     entropy = uncertainty(probabilities)
     seen = np.flatnonzero(~tiles.blank)
     seen = seen[np.argsort(-entropy[seen], kind="stable")]
@@ -94,7 +93,7 @@ def overview(
             pairs,
             captions,
             _columns(2 * scale * tiles.shape[1], 1700),
-            title=f"{run.path.name}: {heading}",
+            title=f"{run.path.name}: {heading}{cut}",
             legend=legend,
         )
 

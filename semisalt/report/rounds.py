@@ -27,7 +27,7 @@ def rounds_table(outcome: Outcome) -> Group:
         seen.add_row(str(figures.round), *_seen_row(figures.guards))
         if figures.taken:
             taken.add_row(str(figures.round), *_taken_row(figures.taken))
-    inflated = [Text("INFLATED: labels are pooled, every score knows the tiles it is made on", style="bold red")]
+    inflated = [Text("INFLATED: pooled labels; the scores marked so know the tiles they are made on", style="bold red")]
     return Group(
         *(inflated if any(figures.inflated for figures in outcome.rounds) else []),
         scores,
@@ -44,10 +44,11 @@ def rounds_table(outcome: Outcome) -> Group:
 
 def _chosen(outcome: Outcome, first: RoundFigures) -> str:
     if outcome.best == first.round:
-        return ": no round beat the supervised baseline"
+        return ": no round beat it"
     gain = outcome.rounds[outcome.best].minus_first
     assert gain is not None  # noqa: S101  # the best round is not the first
-    return f", {gain.signed} over the baseline"
+    mark = " (inflated)" if outcome.rounds[outcome.best].inflated else ""
+    return f", {gain.signed} over round 0{mark}"
 
 
 def _score_row(figures: RoundFigures) -> tuple[str, ...]:
@@ -87,7 +88,10 @@ def _notes() -> Table:
     notes.add_column(no_wrap=True)
     notes.add_column()
     notes.add_row("empty, salt", "taken tiles without and with salt, of so many candidates")
-    notes.add_row("coverage", "mean share of salt of the taken tiles; prior: what the quotas hold it at")
+    notes.add_row(
+        "coverage",
+        "mean share of salt of the taken tiles; prior: of the labelled ones, less empty ones by pseudo.empties",
+    )
     notes.add_row("foreground", "share of salt that the round before saw in all candidates")
     notes.add_row("true", "mean precision of the taken labels where the truth is known; it is used for nothing else")
     notes.add_row("agree", "mean IoU with the round before's masks of the same tiles")

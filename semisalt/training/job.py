@@ -19,7 +19,7 @@ from semisalt.run import RunDirectory, collect_provenance
 from semisalt.training.crossval import Division, LessonOf, Watch, divide, train_folds
 from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
-from semisalt.training.source import check_start, start_weights
+from semisalt.training.source import check_start, check_weights, start_weights
 
 
 def run_training(
@@ -46,8 +46,8 @@ def run_training(
         watch: told of each validated epoch.
 
     Raises:
-        UserError: a method that needs unlabelled tiles has none; see also check_start, RunDirectory.create and .resume,
-            settle, and Trainer.fit.
+        UserError: a method that needs unlabelled tiles has none; see also check_start, check_weights,
+            RunDirectory.create and .resume, settle, and Trainer.fit.
     """
     accelerator = Accelerator(mixed_precision="no")  # the loop casts by itself, in the measured precision
     # Checked before anything is written.
@@ -63,9 +63,13 @@ def run_training(
             unbegun = [fold for fold in wanted if not run.fold(fold).begun]
             if run.start and unbegun:
                 check_start(run.start, survey, run.config, unbegun)
+            elif unbegun:
+                check_weights(survey, run.config, unbegun)
         else:
             if start:
                 check_start(start, survey, planned, wanted)
+            else:
+                check_weights(survey, planned, wanted)
             run = _begin(path, survey, planned, start, accelerator, announce)
         train_folds(run, survey, wanted, build_method, accelerator, lessons(survey, run.config, run), watch)
         return evaluate(run, survey.labelled) if accelerator.is_main_process else {}

@@ -60,11 +60,42 @@ def check_start(run: RunDirectory, survey: Survey, config: Config, folds: Sequen
     """
     check_division(run, survey, config, folds, "what a training begins with")
     check_networks(run, survey, config, "--from")
+    _refuse_knowing(run)
+
+
+def check_weights(survey: Survey, config: Config, folds: Sequence[int]) -> None:
+    """Refuse a file of weights (`model.weights`) that lies in a run and knows what one of the folds is validated on.
+
+    A run of the same survey has a file for each of its folds, and to that one's validation tiles alone it is a
+    stranger. Of files elsewhere, and of other surveys' runs, nothing is known, and nothing is refused.
+
+    Raises:
+        UserError: another fold's weights, or of a run whose weights may not be gone on from (see check_start).
+    """
+    file = Path(config.model.weights).resolve()
+    owner = next((parent for parent in file.parents if (parent / "folds.csv").exists()), None)
+    if owner is None or not file.exists():
+        return
+    run, name = RunDirectory.open(owner), file.relative_to(owner).parts[0]
+    if run.provenance["data"] != survey.fingerprint or not name.startswith("fold"):
+        return
+    fold = int(name.removeprefix("fold"))
+    others = sorted(set(folds) - {fold})
+    if others:
+        raise UserError(
+            f"model.weights: {file} has learned from the tiles that fold {', '.join(map(str, others))} is validated "
+            f"on. Begin each fold with its own weights by --from {run.path}, or train fold {fold} alone"
+        )
+    check_division(run, survey, config, folds, "where model.weights comes from")
+    _refuse_knowing(run)
+
+
+def _refuse_knowing(run: RunDirectory) -> None:
     known = [f"{key}: {value}" for key, value in run.config.chosen_by_score.items()]
     if run.inflated or known:
         raise UserError(
             f"the weights of {run.path} know the tiles that would be validated on "
-            f"({run.inflated or ', '.join(known)}): take another run by --from"
+            f"({run.inflated or ', '.join(known)}): take another run"
         )
 
 

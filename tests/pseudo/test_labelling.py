@@ -259,6 +259,32 @@ def test_stability_of_snapshots(tiles: Survey, tmp_path: Path, combine: str, mon
     assert expected.min() < 0.9
 
 
+def test_stability_that_was_found_before_a_kill_is_not_found_again(
+    tiles: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelling, "_CHUNK", 7)
+    config = config_of(snapshots={"combine": "weights", "keep": 2}, pseudo={"stability": 1e-6})
+    source = made_run(tmp_path / "source", config, tiles)
+    whole = labelled(task_of(source, tiles, maps=tmp_path / "whole"), config, tmp_path / "round1")
+    seen: list[tuple[str, ...]] = []
+    predict = Predictor.__call__
+
+    def counted(self: Predictor, network: Any, part: TileSet) -> Any:
+        if len(seen) == 3:  # both snapshots on the first chunk, one on the second
+            seen.append(())
+            raise KeyboardInterrupt
+        seen.append(part.ids)
+        return predict(self, network, part)
+
+    monkeypatch.setattr(Predictor, "__call__", counted)
+    with pytest.raises(KeyboardInterrupt):
+        labelled(task_of(source, tiles), config, tmp_path / "round2")
+    folder = labelled(task_of(source, tiles), config, tmp_path / "round2")
+    assert not set(seen[0]) & {tile for part in seen[4:] for tile in part}
+    assert seen[4] == seen[2]
+    assert folder.tiles.read_text() == whole.tiles.read_text()
+
+
 def test_half_swap_takes_from_one_half_at_a_time(run: RunDirectory, tiles: Survey, tmp_path: Path) -> None:
     sets = []
     for half in (0, 1):

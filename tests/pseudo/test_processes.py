@@ -8,21 +8,23 @@ from pathlib import Path
 SCRIPT = """
 import sys
 from accelerate import Accelerator
-from semisalt.errors import UserError
+from semisalt.errors import RefusedError, UserError
 from semisalt.pseudo.rounds import _by_main
 
 accelerator = Accelerator(cpu=True)
 done = []
 _by_main(accelerator, lambda: done.append(1))
 
-def refuse():
-    raise UserError("no tile was taken")
+def refuse(kind):
+    raise kind("no tile was taken")
 
-try:
-    _by_main(accelerator, refuse)
-except UserError as error:
-    # One write each: lines of two processes must not mix.
-    sys.stdout.write(f"{accelerator.process_index} of {accelerator.num_processes}: {len(done)} {error}\\n")
+for kind in (UserError, RefusedError):
+    try:
+        _by_main(accelerator, lambda: refuse(kind))
+    except UserError as error:
+        # One write each: lines of two processes must not mix.
+        who = f"{accelerator.process_index} of {accelerator.num_processes}"
+        sys.stdout.write(f"{who}: {len(done)} {type(error).__name__} {error}\\n")
 """
 
 
@@ -37,4 +39,9 @@ def test_a_refusal_of_the_first_process_reaches_the_others(tmp_path: Path) -> No
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert ended.returncode == 0, ended.stderr
-    assert sorted(ended.stdout.splitlines()) == ["0 of 2: 1 no tile was taken", "1 of 2: 0 no tile was taken"]
+    assert sorted(ended.stdout.splitlines()) == [
+        "0 of 2: 1 RefusedError no tile was taken",
+        "0 of 2: 1 UserError no tile was taken",
+        "1 of 2: 0 RefusedError no tile was taken",
+        "1 of 2: 0 UserError no tile was taken",
+    ]

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from semisalt.data.tiles import Survey
+from semisalt.errors import NotFiniteError, UserError
 from semisalt.inference.ensemble import voters_of
 from semisalt.pseudo import labelling, rounds
 from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.labels import verdicts_of
-from semisalt.pseudo.request import folds_of
+from semisalt.pseudo.request import folds_of, understand
 from semisalt.report.rounds import rounds_table
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training.crossval import divide
@@ -126,6 +127,88 @@ def test_a_later_refusal_does_not_lose_the_rounds_before(
     assert "round 2 was refused" in outcome.ended
     assert "round1, fold 0: its predictions have collapsed" in outcome.ended
     assert (rounds / "best").resolve() == Path(kept["rounds"][kept["best"]]["run"]).resolve()
+
+
+def test_a_leak_in_a_later_round_is_an_error_and_no_end(
+    source: RunDirectory, tiles: Survey, training: Training
+) -> None:
+    """Planted: round 2's labels, found when it goes on, come from models that know a validation tile."""
+    request = request_of(source)
+    training.strike = "round2"
+    with pytest.raises(KeyboardInterrupt):
+        start(request, tiles)
+    file = label_directory(request.run(2), 0).provenance_file
+    kept = json.loads(file.read_text())
+    victim = divide(tiles, CONFIG).validation(0).ids[0]
+    file.write_text(json.dumps({**kept, "learned_from": [*kept["learned_from"], victim]}))
+    with pytest.raises(UserError, match=rf"1 of fold 0's validation tiles \({victim}\)"):
+        start(request, tiles, resume=True)
+    assert "round 1 is over" in json.loads((request.path / "rounds.json").read_text())["ended"]
+
+
+def test_a_later_round_that_diverges_ends_the_run(
+    source: RunDirectory, tiles: Survey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = rounds.train_folds
+
+    def diverge(run: RunDirectory, *rest: Any) -> None:
+        if run.path.name == "round2":
+            raise NotFiniteError("the loss is not finite")
+        train(run, *rest)
+
+    monkeypatch.setattr(rounds, "train_folds", diverge)
+    outcome = start(request_of(source), tiles)
+    assert len(outcome.rounds) == 2
+    assert outcome.ended == "round 2 was refused: the loss is not finite"
+
+
+def test_going_on_loses_no_round_on_the_way(
+    source: RunDirectory, tiles: Survey, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: killed while finished rounds are gone through again; rounds.json and best were those of round 1 then."""
+    training.wrong = {"round1": 2}
+    request = request_of(source)
+    finish_folds(source, tiles, (0, 1), wrong=5)
+    start(request, tiles)
+    kept = (request.path / "rounds.json").read_text()
+    monkeypatch.setattr(rounds, "refuse_collapsed_round", lambda run, _: _kill_at(run, "round2"))
+    with pytest.raises(KeyboardInterrupt):
+        start(request, tiles, resume=True)
+    assert (request.path / "rounds.json").read_text() == kept
+    assert (request.path / "best").resolve().name == "round2"
+
+
+def _kill_at(run: RunDirectory, name: str) -> None:
+    if run.path.name == name:
+        raise KeyboardInterrupt
+
+
+def test_rounds_go_on_as_they_were_asked_for(source: RunDirectory, tiles: Survey) -> None:
+    """Planted: without --no-early-stop they were ended by the rule that had been switched off."""
+    request = request_of(source, rounds=2, early_stop=False)
+    start(request, tiles)
+    kept: dict[str, Any] = {"folds": None, "pooled": False, "resume": True}
+    for asked, expected in (
+        ({"rounds": None, "early_stop": None}, (2, False)),
+        ({"rounds": 4, "early_stop": None}, (4, False)),
+        ({"rounds": None, "early_stop": True}, (2, True)),
+    ):
+        again, _, _ = understand(request.path, None, None, (), **asked, **kept)
+        assert (again.rounds, again.early_stop) == expected
+    fresh, _, _ = understand(
+        source.path.parent / "fresh",
+        source.path,
+        None,
+        (),
+        rounds=None,
+        early_stop=None,
+        folds=None,
+        pooled=False,
+        resume=False,
+    )
+    assert (fresh.rounds, fresh.early_stop) == (3, True)
+    with pytest.raises(UserError, match="already has 2 rounds: go on with --rounds 2 or more"):
+        start(replace(request, rounds=1), tiles, resume=True)
 
 
 def test_half_swap_takes_the_halves_in_turn(source: RunDirectory, tiles: Survey, training: Training) -> None:

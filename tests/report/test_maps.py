@@ -12,6 +12,8 @@ from scipy import stats
 
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
+from semisalt.inference.outputs import Prediction
+from semisalt.inference.threshold import Operating
 from semisalt.report import maps
 from semisalt.report.maps import oof_overview, overview, uncertainty, worst_first, write_maps
 
@@ -133,8 +135,9 @@ def test_the_overview_shows_the_unsure_and_random_others_but_no_blank_tiles(tmp_
     tiles = TileSet(tuple(f"u{k}" for k in range(40)), images, None, None)
     shown = []
     for path in (tmp_path / "a.png", tmp_path / "b.png"):
-        overview(run, tiles, values, (values > 127).astype(np.uint8), path)
+        overview(run, Prediction(tiles, values, (values > 127).astype(np.uint8), Operating(0.46, 0, 0)), path)
         (first, second), legends = zip(*captions.values(), strict=True)
+        assert all("at threshold 0.46" in title for title in captions)
         shown.append([text.split()[0] for text in first + second])
         assert set(legends) == {("prediction",)}
     assert shown[0] == shown[1]
@@ -147,7 +150,8 @@ def test_the_overview_shows_the_unsure_and_random_others_but_no_blank_tiles(tmp_
 @pytest.mark.parametrize("count", [0, 1, 5, 13])
 def test_an_overview_of_few_tiles(tmp_path, run, count, labelled):
     tiles = labelled.subset(np.arange(count))
-    overview(run, tiles, tiles.masks * np.uint8(200), tiles.masks, tmp_path / "few.png")
+    prediction = Prediction(tiles, tiles.masks * np.uint8(200), tiles.masks, Operating(0.5, 0, 0))
+    overview(run, prediction, tmp_path / "few.png")
     assert read(tmp_path / "few.png").size > 0
 
 

@@ -13,7 +13,7 @@ from semisalt.files import write_json
 from semisalt.run import RunDirectory
 from semisalt.training.fit import Trainer
 from semisalt.training.job import run_training
-from semisalt.training.source import check_start, start_weights
+from semisalt.training.source import check_start, check_weights, start_weights
 from tests.tiny import tiny_config, tiny_survey
 
 QUICK = {"training": {"max_steps": 2, "patience": None}, "snapshots": {"select": "last", "keep": 1}}
@@ -155,3 +155,50 @@ def test_weights_that_know_the_validation_tiles_are_refused(
         (run.path / "config.yaml").write_text(text.replace("select: last", "select: best"))
     with pytest.raises(UserError, match="know the tiles that would be validated on"):
         check_start(run, survey, config_of(), [0])
+
+
+def weights_config(file: Path, **sections: Any) -> Config:
+    return config_of(model={"weights": str(file)}, **sections)
+
+
+def test_a_file_of_weights_that_knows_the_validation_tiles_is_refused(
+    tmp_path: Path, survey: Survey, source: RunDirectory
+) -> None:
+    """Planted: fold 0's weights as fold 1's beginning, by their path instead of --from."""
+    file = source.fold(0).averaged
+    path = tmp_path / "run"
+    for folds in ([1], [0, 1]):
+        with pytest.raises(
+            UserError, match=r"averaged.safetensors has learned from the tiles that fold 1 is validated"
+        ):
+            run_training(path, survey, weights_config(file), folds=folds, resume=False, announce=print)
+    with pytest.raises(UserError, match="divided the tiles differently:\n  seed: 1 in the run, 3 asked for"):
+        run_training(path, survey, weights_config(file, seed=3), folds=[0], resume=False, announce=print)
+    assert not (path / "config.yaml").exists()
+    run_training(path, survey, weights_config(file), folds=[0], resume=False, announce=print)
+    with pytest.raises(UserError, match="fold 1 is validated on"):
+        run_training(path, survey, None, folds=[0, 1], resume=True, announce=print)
+
+
+def test_weights_of_a_run_that_knows_its_validation_tiles_are_refused_by_their_path(
+    tmp_path: Path, survey: Survey, source: RunDirectory
+) -> None:
+    run = RunDirectory(tmp_path / "planted")
+    shutil.copytree(source.path, run.path)
+    snapshot = next(run.fold(0).snapshots.glob("*.safetensors"))
+    for file in (snapshot, run.fold(0).averaged):
+        check_weights(survey, weights_config(file), [0])
+    write_json(run.path / "provenance.json", {**run.provenance, "inflated": "labels of all folds"})
+    for file in (snapshot, run.fold(0).averaged):
+        with pytest.raises(UserError, match="know the tiles that would be validated on"):
+            check_weights(survey, weights_config(file), [0])
+
+
+def test_weights_of_which_nothing_is_known_and_of_other_surveys_are_taken(
+    tmp_path: Path, survey: Survey, source: RunDirectory
+) -> None:
+    alone = tmp_path / "alone.safetensors"
+    shutil.copy(source.fold(0).averaged, alone)
+    check_weights(survey, weights_config(alone), [0, 1])
+    check_weights(tiny_survey(labelled=58), weights_config(source.fold(0).averaged), [0, 1])
+    check_weights(survey, config_of(), [0, 1])
