@@ -197,3 +197,18 @@ def test_any_unknown_name_is_refused_with_a_suggestion(name: str) -> None:
         load_config(None, [f"{name}=1"])
     if difflib.get_close_matches(name, known_keys(), n=1, cutoff=0.4):
         assert "did you mean" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["unlabelled.strong.affine=0.5"], "the strong view keeps the weak one's geometry"),
+        (["unlabelled.strong.flip=0.5"], "the strong view keeps the weak one's geometry"),
+        (["unlabelled.cutmix_area=[0.4, 0.02]"], "shares of a tile rise within 0 to 1"),
+        (["unlabelled.cutmix_area=[0, 0.4]"], "shares of a tile rise within 0 to 1"),
+        (["method=mean_teacher", "training.ema_decay=0.99"], "the teacher is an average of the weights already"),
+    ],
+)
+def test_what_learning_from_unlabelled_tiles_cannot_be_given(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_config(None, overrides)

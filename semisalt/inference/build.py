@@ -30,7 +30,15 @@ def build_network(config: Config, channels: Channels, *, weights: str | None = N
         UserError: encoder, stem and weights do not go together, or the weights are not to be had.
     """
     if config.method == "co_training":
-        return Views(_build_one(config, channels, weights) for _ in range(config.co_training.views))
+        views = [_build_one(config, channels, weights) for _ in range(config.co_training.views)]
+        # Twins would agree about everything, and be blind to the same examples.
+        first, second = (view.state_dict() for view in views[:2])
+        if all(torch.equal(tensor, second[name]) for name, tensor in first.items()):
+            raise UserError(
+                f"model.weights: {config.model.weights} gives all views the same weights, decoders included, and they "
+                "would never disagree: give an encoder's, or begin with a co-training run by --from"
+            )
+        return Views(views)
     return _build_one(config, channels, weights)
 
 

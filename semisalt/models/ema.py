@@ -18,6 +18,10 @@ class Average(ModelEmaV3):
         super().__init__(network, decay=decay, use_warmup=True, warmup_power=1.0)
         self.module.requires_grad_(False)
 
+    def train(self, mode: bool = True) -> "Average":  # noqa: ARG002  # torch's signature
+        """Stay in eval mode, whatever is asked for."""
+        return super().train(False)
+
     def follow(self, network: nn.Module, step: int) -> None:
         """Take in the network after the optimiser's step `step`, from 0."""
         self.update(network, step=step + 1)

@@ -12,7 +12,7 @@ _MEANING = {
     "foreground": "share of salt that the teacher (the views) sees in unlabelled tiles",
     "non_empty": "share of these tiles in which it sees any salt",
     "sure_pixels": "share of their pixels that it is sure of (teacher.confidence); `threshold` learns from no others",
-    "taken": "share of these tiles whose mirror images get the same word; `tiles` learns from no others",
+    "taken": "share of these tiles that `tiles` learns from: tile and pasted part get the same word when mirrored",
     "disagreement": "share of their pixels on which the views do not agree",
     "consistency_share": "the loss on unlabelled tiles over that on labelled ones",
 }

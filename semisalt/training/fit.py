@@ -255,9 +255,12 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
         self._look()
+        began = (position.step - position.step_in_epoch) / self.total_steps
         record = self._close_epoch()
         position.seconds = before + time.monotonic() - begin
         log.epoch({**record, "seconds": position.seconds}, position.best)
+        # After the figures are written down, and before a checkpoint of it is.
+        refuse_collapse(self.folder.path, record, self.train, self.config, began)
         if self._agree(stop.asked, True):
             self._leave(log)
         self.save()
@@ -276,8 +279,6 @@ class Trainer:
             mean = self.accelerator.reduce(value / self.meter.steps, reduction="mean")
             record[name] = float(mean)
         record["lr"] = self.schedule(position.step - 1)
-        began = (position.step - position.step_in_epoch) / self.total_steps
-        refuse_collapse(self.folder.path, record, self.train, self.config, began)
         position.done = position.epoch + 1 == training.epochs or position.step >= self.total_steps
         if position.done or (position.epoch + 1) % training.validate_every == 0:
             score = record["score"] = self.validate(self.judged)

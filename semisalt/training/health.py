@@ -9,6 +9,8 @@ from semisalt.errors import UserError
 
 # A training is stopped when its own labels hold less than this share of the labelled prior's salt.
 COLLAPSE = 0.25
+# However slowly the weights of what is learned from unlabelled tiles rise: from here on a training is judged.
+_LONGEST_WARM_UP = 0.6
 
 
 def prior_of(train: TileSet) -> dict[str, float]:
@@ -33,17 +35,18 @@ def refuse_collapse(folder: Path, record: Mapping[str, float], train: TileSet, c
         began: share of the training that was done when the epoch began: its figures are means over all of it.
 
     Raises:
-        UserError: after the warm-up the foreground is under a quarter of the labelled prior's.
+        UserError: after the warm-up, or three fifths of the training, the foreground is under a quarter of the
+            labelled prior's.
     """
     health, prior = health_of(record), prior_of(train)
     # A network's first epoch says nothing, even without a warm-up.
-    early = began == 0 or began < config.warm_up
+    early = began == 0 or began < min(config.warm_up, _LONGEST_WARM_UP)
     if not health or early or health["foreground"] >= COLLAPSE * prior["prior_foreground"]:
         return
     figures = ", ".join(f"{name} {value:.3f}" for name, value in {**health, **prior}.items())
     raise UserError(
         f"{folder}: the predictions on unlabelled tiles have collapsed to background after epoch "
         f"{int(record['epoch']) + 1}: {figures}. "
-        "They would teach the network to see nothing: begin with a finished run by --from, or lower the weight of what "
-        "is learned from unlabelled tiles (teacher.weight, co_training.agreement)"
+        "They would teach the network to see nothing: begin with a finished run of such networks by --from, or lower "
+        "the weight of what is learned from unlabelled tiles (teacher.weight, co_training.agreement)"
     )

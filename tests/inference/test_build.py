@@ -6,6 +6,7 @@ import torch
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import UserError
 from semisalt.inference.build import build_network, channels_of, predictor_of
+from semisalt.inference.weights import save_weights
 from tests.tiny import tiny_channels, tiny_config
 
 
@@ -33,6 +34,15 @@ def test_depths_that_are_not_there_are_named(survey: Survey) -> None:
 def test_network_that_cannot_be_built_is_the_users_error(model: dict[str, object]) -> None:
     with pytest.raises(UserError):
         build_network(tiny_config(model=model), tiny_channels())
+
+
+def test_views_that_would_be_twins_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "whole.safetensors"
+    save_weights(file, build_network(tiny_config(), tiny_channels()))
+    twins = tiny_config(method="co_training", model={"weights": str(file)})
+    with pytest.raises(UserError, match=r"whole\.safetensors gives all views the same weights"):
+        build_network(twins, tiny_channels())
+    build_network(twins, tiny_channels(), weights="none")  # as for weights that are read later
 
 
 def test_network_takes_the_channels(survey: Survey) -> None:

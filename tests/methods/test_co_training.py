@@ -163,9 +163,10 @@ def test_the_attack_leaves_no_gradient_and_moves_no_statistics() -> None:
 
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_all_empty_batch_still_has_a_gradient(epoch: int) -> None:
+    """Of the labelled tiles alone: the other terms would hide a loss that has none."""
     batch = toy_batch(4, 3)
     batch.targets.zero_()
-    for gradient in gradients(method := real(), method.step(batch, Progress(epoch, 0, 0.0))):
+    for gradient in gradients(method := real(agreement=0, difference=0), method.step(batch, Progress(epoch, 0, 0.0))):
         assert gradient.norm() > 1e-4
         assert torch.isfinite(gradient).all()
 

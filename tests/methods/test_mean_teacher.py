@@ -147,6 +147,29 @@ def test_a_tile_with_a_part_of_a_refused_one_is_refused() -> None:
         assert method.step(batch_of(), HALFWAY).health["taken"].item() == taken
 
 
+@pytest.mark.parametrize("consistency", ["tiles", "threshold"])
+def test_cutmix_as_calculated_in_numpy(consistency: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One box for image, word, confidence and verdict: nothing refused comes back through a pasted part."""
+    box = torch.zeros(4, *SHAPE, dtype=torch.bool)
+    box[0, 2:9, 3:11] = box[2, 5:, :4] = True
+    monkeypatch.setattr(module, "boxes", lambda *_: box)
+    batch, words = batch_of(), two_words(True, False, True, True)
+    method = spoken(toy(mirrored=True, consistency=consistency, confidence=0.75, cutmix=1.0), words)
+    assert batch.strong is not None
+    inside, strong, q = box.numpy(), batch.strong.numpy(), words.mean(0).numpy()
+    mixed, said = np.where(inside, strong[::-1], strong), np.where(inside, q[::-1], q)
+    student = speak(torch.from_numpy(mixed), 1.5, 0.2)
+    loss = -np.log(np.where(said > 0.5, student, 1 - student))
+    if consistency == "tiles":
+        # Tile 1 is refused, and so is tile 2, which holds a part of it; tile 0 holds a part of tile 3.
+        expected = loss[[0, 3]].mean() / 2
+    else:
+        sure = np.maximum(said, 1 - said) >= 0.75
+        assert (sure != (np.maximum(q, 1 - q) >= 0.75)).any()
+        expected = loss[sure].sum() / loss.size
+    assert method.step(batch, HALFWAY).parts["consistency"].item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_where_no_tile_is_taken_the_labels_teach_alone() -> None:
     method = spoken(toy(mirrored=True, consistency="tiles"), two_words(False, False, False, False))
     losses = method.step(batch_of(), HALFWAY)
@@ -202,7 +225,8 @@ def test_a_supervised_loss_of_nothing_leaves_finite_figures(monkeypatch: pytest.
 
 
 def test_an_all_empty_batch_still_has_a_gradient() -> None:
-    method, batch = real(), batch_of()
+    """Of the labelled tiles alone: what is learned from the others would hide a loss that has none."""
+    method, batch = real(weight=0.0), batch_of()
     batch.targets[:] = 0
     for epoch in (0, 1):  # BCE, then the mix with Lovász
         method.networks[0].zero_grad()

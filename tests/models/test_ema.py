@@ -54,6 +54,7 @@ def test_it_predicts_in_eval_mode_and_is_never_trained() -> None:
     student = network()
     average = Average(student, 0.9)
     student.train()
+    average.train()  # as a loop might, which trains whatever it holds
     assert not any(module.training for module in average.module.modules())
     assert not any(parameter.requires_grad for parameter in average.module.parameters())
     before = copy.deepcopy(average.module.state_dict())

@@ -102,6 +102,9 @@ def test_a_collapse_ends_the_training_once_it_has_warmed_up(tmp_path: Path, fore
         with pytest.raises(UserError, match=r"collapsed to background after epoch 3: foreground 0\.000"):
             fit(trainer)
     assert trainer.position.step == (16 if foreground else 12)
+    # The figures of the epoch that ended it are written down as well.
+    kept = [record["health/foreground"] for record in read_metrics(tmp_path / "metrics.jsonl")]
+    assert kept == [foreground] * (4 if foreground else 3)
 
 
 def test_epochs_steps_and_progress(tmp_path: Path) -> None:

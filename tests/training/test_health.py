@@ -49,6 +49,15 @@ def test_each_method_has_a_warm_up_of_its_own() -> None:
         refuse_collapse(FOLDER, record(0.0), TRAIN, other, 0.61)
 
 
+@pytest.mark.parametrize("method", ["mean_teacher", "co_training"])
+def test_a_ramp_over_the_whole_training_does_not_switch_the_check_off(method: str) -> None:
+    section = "teacher" if method == "mean_teacher" else method
+    slow = tiny_config(method=method, **{section: {"ramp": 1.0}})  # type: ignore[arg-type]
+    refuse_collapse(FOLDER, record(0.0), TRAIN, slow, 0.59)
+    with pytest.raises(UserError, match="collapsed"):
+        refuse_collapse(FOLDER, record(0.0), TRAIN, slow, 0.61)
+
+
 def test_supervision_has_no_health() -> None:
     assert health_of({"loss/total": 0.1, "score": 0.4}) == {}
     refuse_collapse(FOLDER, {"epoch": 1, "loss/total": 0.1}, TRAIN, Config(), 1.0)
