@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -216,10 +216,11 @@ def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: nn.Module, in
     """
     config, validation = trainer.config, trainer.validation
     assert validation.masks is not None  # noqa: S101  # validation tiles are labelled
+    last = _speak(trainer, network, trainer.snapshots.files()[-1])
     maps = {
-        "last": _vote(trainer, network, trainer.snapshots.files()[-1:]),
-        "predictions": _vote(trainer, network, trainer.snapshots.files()),
-        "weights": _averaged(trainer, folder, network),
+        "last": last,
+        "predictions": _vote(trainer, network, last),
+        "weights": _averaged(trainer, folder, network, last),
     }
     if not trainer.accelerator.is_main_process:
         return
@@ -244,24 +245,31 @@ def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: nn.Module, in
     write_json(folder.result, result)
 
 
-def _vote(trainer: Trainer, network: nn.Module, files: Sequence[Path]) -> NDArray[np.uint8]:
-    """The snapshots' votes on the validation tiles, the newest heaviest."""
-
-    def speak(file: Path) -> NDArray[np.uint8]:
-        load_weights(file, network)
-        return trainer.predict(network, trainer.validation)
-
-    return vote((speak(file) for file in files), vote_weights(len(files), trainer.config.snapshots.decay))
+def _speak(trainer: Trainer, network: nn.Module, file: Path) -> NDArray[np.uint8]:
+    """A snapshot's word on the validation tiles."""
+    load_weights(file, network)
+    return trainer.predict(network, trainer.validation)
 
 
-def _averaged(trainer: Trainer, folder: FoldDirectory, network: nn.Module) -> NDArray[np.uint8]:
-    """Predictions of the averaged weights, which are written for later use."""
+def _vote(trainer: Trainer, network: nn.Module, last: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The snapshots' votes on the validation tiles, the newest, whose word is `last`, heaviest."""
+    files = trainer.snapshots.files()
+    words = chain((_speak(trainer, network, file) for file in files[:-1]), [last])
+    return vote(words, vote_weights(len(files), trainer.config.snapshots.decay))
+
+
+def _averaged(
+    trainer: Trainer, folder: FoldDirectory, network: nn.Module, last: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Predictions of the averaged weights, which are written for later use; of one snapshot they are `last`."""
     files = trainer.snapshots.files()
     network.load_state_dict(average_weights(files, trainer.config.snapshots.decay))
     if len(files) > 1:
         _estimate_norms(trainer, network)
     if trainer.accelerator.is_main_process:
         save_weights(folder.averaged, network)
+    if len(files) == 1:
+        return last
     return trainer.predict(network, trainer.validation)
 
 

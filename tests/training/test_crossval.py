@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from semisalt.metrics import precision
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training import crossval
 from semisalt.training.crossval import divide, train_folds
+from semisalt.training.fit import Trainer
 from semisalt.training.log import read_metrics
 from semisalt.training.snapshots import average_weights
 from tests.tiny import tiny_config, tiny_run, tiny_survey
@@ -169,6 +171,30 @@ def test_result_and_tile_scores_agree_with_the_predictions(run: RunDirectory, su
     assert (result["tiles"], result["training_tiles"]) == (len(tiles), 59 - len(tiles))
     assert (result["epochs"], result["steps"]) == (3, 6)
     assert [snapshot["epoch"] for snapshot in result["snapshots"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("keep", "passes"), [(1, 1), (3, 4)])
+def test_a_fold_is_finished_with_a_pass_for_each_snapshot_and_one_for_their_average(
+    tmp_path: Path, survey: Survey, monkeypatch: pytest.MonkeyPatch, keep: int, passes: int
+) -> None:
+    finish, predict = crossval._finish_fold, Trainer.predict
+    seen: list[int] = []
+
+    def counted(self: Trainer, network: nn.Module, tiles: TileSet) -> NDArray[np.uint8]:
+        seen.append(len(tiles))
+        return predict(self, network, tiles)
+
+    def watched(*arguments: Any) -> None:
+        monkeypatch.setattr(Trainer, "predict", counted)
+        finish(*arguments)
+
+    monkeypatch.setattr(crossval, "_finish_fold", watched)
+    config = tiny_config(training={"epochs": 3, "batch": 15}, snapshots={"keep": keep, "decay": 0.5})
+    run = tiny_run(tmp_path, config, survey)
+    train_folds(run, survey, [0], build_method, Accelerator(cpu=True))
+    assert len(seen) == passes
+    scores = run.fold_result(0)["precision_at_half"]
+    assert (scores["last"] == scores["weights"] == scores["predictions"]) is (keep == 1)
 
 
 def test_averaged_weights_have_statistics_of_their_own(run: RunDirectory, survey: Survey) -> None:
