@@ -263,7 +263,12 @@ class PseudoConfig(_Section):
     high: float = Field(0.8, gt=0.5, le=1, description="… or above this one")
     decided: float = Field(0.9, ge=0, le=1, description="Least share of decided pixels")
     confidence: float = Field(0.0, ge=0, le=1, description="Least mean of max(p, 1 − p)")
-    stability: float = Field(0.0, ge=0, le=1, description="Least mean IoU of earlier snapshots against the last")
+    stability: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Least mean IoU of earlier snapshots (of all, where averaged weights speak) against the label",
+    )
     mirrored: float = Field(0.0, ge=0, le=1, description="Least IoU of a tile's mask and its mirror image's")
     min_area: int = Field(20, ge=0, description="Masks of 1 to fewer pixels are refused")
     max_coverage: float = Field(0.9, gt=0, le=1, description="Masks of more salt are refused")
