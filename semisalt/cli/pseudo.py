@@ -32,7 +32,7 @@ def pseudo(
             "--rounds",
             metavar="N",
             min=1,
-            help="Rounds after the baseline; without it 3, or as many as the rounds that go on were to be.",
+            help="Rounds after the baseline; without it 3, or as many as were asked for before --resume.",
         ),
     ] = None,
     source: Annotated[
@@ -57,7 +57,7 @@ def pseudo(
     to_the_end: Annotated[
         bool,
         typer.Option(
-            "--no-early-stop", help="Go on after a round that does not beat the one before; kept for --resume."
+            "--no-early-stop", help="Go on after a round that does not beat the one before; --resume keeps to it."
         ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with rounds that were begun.")] = False,
