@@ -84,7 +84,9 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     run = RunDirectory.open(options.round)
-    source = RunDirectory.open(Path(run.provenance["labels_by"]))
+    source = run.builds_on
+    if source is None:
+        raise SystemExit(f"{run.path} is no round, or the run that labelled for it is gone")
     survey = load_survey(run.source())
     bare = bare_tiles(survey, run.config)
     bare = bare.subset(np.arange(min(options.tiles, len(bare))))

@@ -267,7 +267,7 @@ class PseudoConfig(_Section):
         0.0,
         ge=0,
         le=1,
-        description="Least mean IoU of the label and the masks of earlier snapshots (of all, for averaged weights)",
+        description="Least mean IoU of earlier snapshots and the last (of all and their averaged weights), at 0.5",
     )
     mirrored: float = Field(0.0, ge=0, le=1, description="Least IoU of a tile's mask and its mirror image's")
     min_area: int = Field(20, ge=0, description="Masks of 1 to fewer pixels are refused")

@@ -177,7 +177,8 @@ class RunDirectory:
         name = self.provenance.get("start") or self.provenance.get("labels_by")
         if name is None:
             return None
-        places = (Path(name), self.path.parent / Path(name).name)
+        # Where it was, or where it lies beside this one now, or beside the rounds that this one is among.
+        places = (Path(name), *(folder / Path(name).name for folder in (self.path.parent, self.path.parent.parent)))
         return next((RunDirectory(place) for place in places if (place / "config.yaml").exists()), None)
 
     @property

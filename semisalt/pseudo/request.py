@@ -144,13 +144,21 @@ def check_request(request: Request, survey: Survey, config: Config, *, resume: b
         ]
         if changed:
             raise UserError(f"{request.path} cannot be resumed, it was begun differently:\n  " + "\n  ".join(changed))
-        results = request.path / "rounds.json"
-        there = len(read_json(results)["rounds"]) - 1 if results.exists() else 0
+        there = standing(request.path)
         if request.rounds < there:
             raise UserError(f"{request.path} already has {there} rounds: go on with --rounds {there} or more")
     # What would be refused hours later, after the baseline was trained, is refused now, and leaves nothing behind.
     _check_plan(request, survey, config)
+    if not resume:
+        (request.path / "rounds.json").unlink(missing_ok=True)  # of rounds that were removed
     write_json(note, {**asked, "rounds": request.rounds, "early_stop": request.early_stop})
+
+
+def standing(path: Path) -> int:
+    """How many rounds after round 0 are finished and told of in PATH/rounds.json."""
+    note = path / "rounds.json"
+    told = len(read_json(note)["rounds"]) - 1 if note.exists() else 0
+    return next((n - 1 for n in range(1, told + 1) if not (path / f"round{n}" / "results.json").exists()), told)
 
 
 def _read_note(path: Path) -> dict[str, Any]:
@@ -175,7 +183,8 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
         check_division(request.run(0), survey, config, request.folds, "round 0")
         if config.pseudo.start == "previous":
             check_networks(request.run(0), survey, round_recipe(config, config), "pseudo.start: previous")
-    check_weights(survey, config, request.folds)
+    if not request.source or config.pseudo.start == "scratch":
+        check_weights(survey, config, request.folds)
     round_recipe(config, config)
     divide(survey, config).candidates(request.folds[0], bare_tiles(survey, config))
     if request.pooled:

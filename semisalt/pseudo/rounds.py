@@ -23,8 +23,8 @@ from semisalt.pseudo.guards import refuse_collapsed_round
 from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fold
 from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels, refuse_other_models
 from semisalt.pseudo.recipe import lesson_shares, round_recipe
-from semisalt.pseudo.request import Request, check_request, fixed
-from semisalt.run import RunDirectory, collect_provenance, read_json
+from semisalt.pseudo.request import Request, check_request, fixed, standing
+from semisalt.run import RunDirectory, collect_provenance
 from semisalt.training.crossval import Division, divide, train_folds
 from semisalt.training.job import run_training
 from semisalt.training.lesson import Lesson
@@ -84,26 +84,30 @@ def run_pseudo(
         recipe = round_recipe(settled, config)
         division, bare = divide(survey, recipe), bare_tiles(survey, recipe)
         runs, figures = [first], [figures_of(0, [first], survey, division, bare, request.folds)]
-        ended = f"all {request.rounds} rounds were run"
+        # Rounds that stand are gone through again: they are told of no more, and end nothing.
+        there, ended = standing(request.path), f"all {request.rounds} rounds were run"
         for number in range(1, request.rounds + 1):
             try:
                 run = _round(number, request, survey, recipe, division, bare, runs[-1], accelerator, announce)
                 fresh = figures_of(number, [*runs, run], survey, division, bare, request.folds)
                 refuse_collapsed_round(run, fresh.guards)
             except (RefusedError, NotFiniteError) as refusal:
-                if number == 1:
+                diverged = isinstance(refusal, NotFiniteError)
+                # Of several processes one alone may have met what is not finite: it must not leave the others waiting.
+                if number == 1 or (diverged and accelerator.num_processes > 1):
                     raise
                 # What the rounds before it gained stands. Any other error is for the user to mend.
-                ended = f"round {number} was refused: {refusal}"
+                ended = f"round {number} {'diverged' if diverged else 'was refused'}: {refusal}"
                 break
             runs.append(run)
             figures.append(fresh)
             if main:
                 _report(report, run, survey)
+            if main and number >= there:
                 _note(request, Outcome(tuple(figures), _best(figures), f"round {number} is over"), progress)
             gain = figures[-1].minus_before
             assert gain is not None  # noqa: S101  # every round but the first has one before it
-            if request.early_stop and gain.low <= 0:
+            if request.early_stop and gain.low <= 0 and number >= there:
                 ended = f"round {number} does not beat round {number - 1} within its interval ({gain.signed})"
                 if number < request.rounds:
                     ended += "; --no-early-stop goes on"
@@ -140,9 +144,6 @@ def _best(figures: Sequence[RoundFigures]) -> int:
 
 def _note(request: Request, outcome: Outcome, progress: Progress) -> None:
     """After every round: a later one may be refused, and what was learned so far must not be lost with it."""
-    kept = request.path / "rounds.json"
-    if kept.exists() and len(read_json(kept)["rounds"]) > len(outcome.rounds):
-        return  # finished rounds are gone through again, on the way to where they stood
     write_json(request.path / "rounds.json", {**fixed(request), **asdict(outcome)})
     _link(request, outcome.best)
     progress(request.path, outcome)
@@ -213,6 +214,7 @@ def _round(
             # The source is held while it is predicted, no longer: others may learn from it at the same time.
             with before.lock(wait=announce):
                 for fold in request.folds:
+                    _refuse_labels_that_went(run, fold)
                     voters = request.folds if request.pooled else (fold,)
                     half = (number - 1) % 2 if recipe.pseudo.use == "half_swap" else None
                     maps = before.maps_of(recipe.data.unlabelled_limit, recipe.seed)
@@ -229,7 +231,7 @@ def _round(
                 refuse_leak(folder, provenance, division.validation(fold).ids)
             tiles = load_labels(folder, division.candidates(fold, bare))
             start = start_weights(before, fold) if recipe.pseudo.start == "previous" else None
-            if start:
+            if start and not run.fold(fold).begun:  # a fold that was has weights of its own
                 refuse_other_models(folder, provenance, before.path, start)
             return Lesson(tiles, lesson_shares(recipe), start)
 
@@ -238,6 +240,16 @@ def _round(
             evaluate(run, survey.labelled)
     accelerator.wait_for_everyone()
     return run
+
+
+def _refuse_labels_that_went(run: RunDirectory, fold: int) -> None:
+    """A fold that has begun to learn from labels must not go on with others."""
+    labels, folder = label_directory(run, fold), run.fold(fold)
+    if folder.checkpoint.exists() and not folder.result.exists() and not labels.complete():
+        raise UserError(
+            f"{labels.path} is gone, and fold {fold} had begun to learn from it: remove {folder.path}, too, to label "
+            "and train the fold anew"
+        )
 
 
 def _begin(

@@ -1,5 +1,6 @@
 """A finished run that another one builds on: its tiles, its folds, its networks."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,9 +78,10 @@ def check_weights(survey: Survey, config: Config, folds: Sequence[int]) -> None:
     if owner is None or not file.exists():
         return
     run, name = RunDirectory.open(owner), file.relative_to(owner).parts[0]
-    if run.provenance["data"] != survey.fingerprint or not name.startswith("fold"):
+    numbered = re.fullmatch(r"fold(\d+)", name)
+    if run.provenance["data"] != survey.fingerprint or numbered is None:
         return
-    fold = int(name.removeprefix("fold"))
+    fold = int(numbered[1])
     others = sorted(set(folds) - {fold})
     if others:
         raise UserError(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 
 from semisalt.data.tiles import Survey
-from semisalt.errors import NotFiniteError, UserError
+from semisalt.errors import NotFiniteError, RefusedError, UserError
 from semisalt.inference.ensemble import voters_of
 from semisalt.pseudo import labelling, rounds
 from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.labels import verdicts_of
-from semisalt.pseudo.request import folds_of, understand
+from semisalt.pseudo.request import folds_of, standing, understand
 from semisalt.report.rounds import rounds_table
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training.crossval import divide
@@ -159,7 +160,7 @@ def test_a_later_round_that_diverges_ends_the_run(
     monkeypatch.setattr(rounds, "train_folds", diverge)
     outcome = start(request_of(source), tiles)
     assert len(outcome.rounds) == 2
-    assert outcome.ended == "round 2 was refused: the loss is not finite"
+    assert outcome.ended == "round 2 diverged: the loss is not finite"
 
 
 def test_going_on_loses_no_round_on_the_way(
@@ -176,6 +177,86 @@ def test_going_on_loses_no_round_on_the_way(
         start(request, tiles, resume=True)
     assert (request.path / "rounds.json").read_text() == kept
     assert (request.path / "best").resolve().name == "round2"
+
+
+def test_going_on_is_not_ended_by_a_round_that_stands(source: RunDirectory, tiles: Survey, training: Training) -> None:
+    """As directories from before `early_stop` was kept: round 1 gains nothing, round 2 is there all the same."""
+    training.wrong = {"round1": 3, "round2": 1}
+    request = request_of(source)
+    start(request, tiles)
+    note = request.path / "request.json"
+    note.write_text(json.dumps({key: json.loads(note.read_text())[key] for key in ("source", "folds", "pooled")}))
+    again, _, _ = understand(
+        request.path, None, None, (), rounds=None, early_stop=None, folds=None, pooled=False, resume=True
+    )
+    assert (again.rounds, again.early_stop) == (3, True)
+    outcome = start(again, tiles, resume=True)
+    assert [figures.round for figures in outcome.rounds] == [0, 1, 2, 3]
+
+
+def test_rounds_that_were_removed_are_not_told_of(
+    source: RunDirectory, tiles: Survey, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.wrong = {"round1": 4, "round2": 1}
+    finish_folds(source, tiles, (0, 1), wrong=6)
+    request = request_of(source)
+    start(request, tiles)
+    assert standing(request.path) == 2
+    shutil.rmtree(request.run(2).path)
+    assert standing(request.path) == 1
+    monkeypatch.setattr(rounds, "refuse_collapsed_round", lambda run, _: _refuse_at(run, "round2"))
+    start(request, tiles, resume=True)
+    assert [line["round"] for line in json.loads((request.path / "rounds.json").read_text())["rounds"]] == [0, 1]
+    assert (request.path / "best").resolve().name == "round1"
+    for number in (1, 2):
+        shutil.rmtree(request.run(number).path)
+    training.strike = "round1"
+    with pytest.raises(KeyboardInterrupt):
+        start(request, tiles)  # anew
+    assert not (request.path / "rounds.json").exists()
+
+
+def _refuse_at(run: RunDirectory, name: str) -> None:
+    if run.path.name == name:
+        raise RefusedError("it sees nothing")
+
+
+def test_a_half_trained_fold_does_not_go_on_with_other_labels(
+    source: RunDirectory, tiles: Survey, training: Training
+) -> None:
+    request = request_of(source)
+    training.strike = "round1"
+    with pytest.raises(KeyboardInterrupt):
+        start(request, tiles)
+    run = request.run(1)
+    run.fold(1).path.mkdir(parents=True)
+    run.fold(1).checkpoint.write_bytes(b"half of a training")
+    shutil.rmtree(label_directory(run, 1).path)
+    with pytest.raises(UserError, match=r"labels/fold1 is gone, .*: remove .*round1/fold1, too"):
+        start(request, tiles, resume=True)
+    run.fold(1).checkpoint.unlink()
+    start(request, tiles, resume=True)
+
+
+def test_where_labels_come_from_is_known_in_other_folders_too(
+    source: RunDirectory, tiles: Survey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that was given by a relative path, and one that has moved with the rounds."""
+    monkeypatch.chdir(source.path.parent)
+    request = request_of(RunDirectory(Path("source")), rounds=1)
+    start(request, tiles)
+    monkeypatch.chdir("/")
+    home = source.path.parent
+    run = RunDirectory(home / request.path / "round1")
+    assert run.builds_on is not None
+    assert run.builds_on.path == source.path.resolve()
+    assert label_directory(run, 0).provenance().source == str(source.path.resolve())
+    moved = home.parent / f"{home.name}-moved"
+    home.rename(moved)
+    later = RunDirectory(moved / request.path / "round1").builds_on
+    assert later is not None
+    assert later.path == moved / "source"
+    moved.rename(home)
 
 
 def _kill_at(run: RunDirectory, name: str) -> None:

@@ -200,5 +200,8 @@ def test_weights_of_which_nothing_is_known_and_of_other_surveys_are_taken(
     alone = tmp_path / "alone.safetensors"
     shutil.copy(source.fold(0).averaged, alone)
     check_weights(survey, weights_config(alone), [0, 1])
+    beside = shutil.copytree(source.path, tmp_path / "run") / "folds.safetensors"
+    shutil.copy(alone, beside)
+    check_weights(survey, weights_config(beside), [0, 1])  # of no fold that could be named
     check_weights(tiny_survey(labelled=58), weights_config(source.fold(0).averaged), [0, 1])
     check_weights(survey, config_of(), [0, 1])
