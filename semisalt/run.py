@@ -24,9 +24,10 @@ from typing import Any
 
 import torch
 
-from semisalt.config import Config, differences, dump_config, load_config
+from semisalt.config import Config
 from semisalt.errors import UserError
 from semisalt.files import remove_leftovers, write_json, write_text
+from semisalt.recipe import differences, dump_config, load_config
 
 _PACKAGES = (
     "semisalt",

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from semisalt.config import Config, load_config
+from semisalt.config import Config
 from semisalt.errors import UserError
+from semisalt.recipe import load_config
 from semisalt.run import RunDirectory, collect_provenance, find_run, read_csv, write_csv
 
 

@@ -15,8 +15,8 @@ def doctor(config: RecipeOption = None, overrides: SetOption = None) -> None:
 
     Example: [bold]semisalt doctor --config configs/gpu.yaml[/bold]
     """
-    from semisalt.config import load_config
     from semisalt.doctor import diagnose, diagnosis_table
+    from semisalt.recipe import load_config
 
     console.print(diagnosis_table(diagnose(load_config(config, overrides or []))))
 
@@ -47,7 +47,7 @@ def bench(
     """
     from semisalt.bench import METHODS, bench_table
     from semisalt.bench import bench as measure
-    from semisalt.config import load_config
+    from semisalt.recipe import load_config
 
     recipe = load_config(config, overrides or [])
     own = [method for method in METHODS if method == recipe.method]

@@ -98,10 +98,10 @@ def _train(
 ) -> None:
     from accelerate import PartialState
 
-    from semisalt.config import load_config
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
     from semisalt.mosaics.groups import grouped, warn_of_crossings
+    from semisalt.recipe import load_config
     from semisalt.report.finish import report_run
     from semisalt.report.tables import results_table
     from semisalt.run import RunDirectory, find_run

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semisalt.config import differences
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.inference.evaluate import Point, tile_scores
 from semisalt.metrics import Interval, bootstrap, paired_bootstrap
+from semisalt.recipe import differences
 from semisalt.run import RunDirectory, read_csv
 
 Scores = NDArray[np.float64]

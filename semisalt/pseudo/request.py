@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semisalt.config import Config, load_config
+from semisalt.config import Config
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.files import write_json
 from semisalt.inference.outputs import bare_tiles
 from semisalt.pseudo.recipe import round_recipe
+from semisalt.recipe import load_config
 from semisalt.run import RunDirectory, read_json
 from semisalt.training.crossval import divide
 from semisalt.training.source import check_division, check_networks, check_weights

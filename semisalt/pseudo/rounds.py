@@ -10,7 +10,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
-from semisalt.config import Config, differences
+from semisalt.config import Config
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import NotFiniteError, RefusedError, UserError
 from semisalt.files import write_json
@@ -24,6 +24,7 @@ from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fol
 from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels, refuse_other_models
 from semisalt.pseudo.recipe import lesson_shares, round_recipe
 from semisalt.pseudo.request import Request, check_request, fixed, standing
+from semisalt.recipe import differences
 from semisalt.run import RunDirectory, collect_provenance
 from semisalt.training.crossval import Division, divide, train_folds
 from semisalt.training.job import run_training

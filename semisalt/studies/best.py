@@ -5,9 +5,10 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from semisalt.config import Config, dump_config
+from semisalt.config import Config
 from semisalt.errors import UserError
 from semisalt.files import write_text
+from semisalt.recipe import dump_config
 from semisalt.run import RunDirectory
 from semisalt.studies.directory import StudyDirectory
 

@@ -11,10 +11,11 @@ from typing import Any
 from optuna import TrialPruned
 from optuna.trial import Trial
 
-from semisalt.config import Config, build_config
+from semisalt.config import Config
 from semisalt.data.tiles import Survey
 from semisalt.errors import NotFiniteError, UserError
 from semisalt.inference.build import build_network, channels_of
+from semisalt.recipe import build_config
 from semisalt.run import RunDirectory
 from semisalt.studies.choosing import epochs
 from semisalt.studies.directory import StudyDirectory

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from semisalt.config import Config, differences, load_config
+from semisalt.config import Config
 from semisalt.errors import UserError
 from semisalt.files import write_text
+from semisalt.recipe import differences, load_config
 from semisalt.studies.space import Parameter
 
 Objective = Literal["score", "seconds", "parameters"]

@@ -14,8 +14,9 @@ from optuna.distributions import (
 from optuna.trial import Trial
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from semisalt.config import Config, known_keys
+from semisalt.config import Config
 from semisalt.errors import UserError
+from semisalt.recipe import known_keys
 
 Choice = bool | int | float | str | None | dict[str, Any] | list[Any]
 Space = Mapping[str, "Parameter"]

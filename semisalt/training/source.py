@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from semisalt.config import Config, differences
+from semisalt.config import Config
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.inference.build import channels_of
 from semisalt.inference.ensemble import voters_of
+from semisalt.recipe import differences
 from semisalt.run import RunDirectory
 
 

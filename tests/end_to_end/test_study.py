@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from semisalt.config import load_config
 from semisalt.data.rle import encode
 from semisalt.inference.threshold import Operating, apply
+from semisalt.recipe import load_config
 from tests.end_to_end.conftest import REPOSITORY, Command, arguments
 
 RECIPE = {

@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from semisalt.config import Config, dump_config, load_config
+from semisalt.config import Config
 from semisalt.errors import UserError
 from semisalt.pseudo.recipe import lesson_shares, round_recipe
+from semisalt.recipe import dump_config, load_config
 from semisalt.training.schedules import build_schedule
 from tests.tiny import tiny_config
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from semisalt.config import load_config
 from semisalt.data.tiles import TileSet
 from semisalt.files import write_array, write_json
 from semisalt.inference.evaluate import evaluate
+from semisalt.recipe import load_config
 from semisalt.run import RunDirectory, write_csv
 
 COUNT, HEIGHT, WIDTH = 40, 20, 24

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from semisalt.config import Config, dump_config
+from semisalt.config import Config
 from semisalt.data.synthetic import write_survey
 from semisalt.data.tiles import Survey
+from semisalt.recipe import dump_config
 from semisalt.studies.begin import begin
 from semisalt.studies.claims import Desk, standing
 from semisalt.studies.directory import StudyDirectory

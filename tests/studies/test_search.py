@@ -13,12 +13,13 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 from safetensors.torch import load_file
 
-from semisalt.config import Config, load_config
+from semisalt.config import Config
 from semisalt.data.read import load_survey
 from semisalt.data.synthetic import write_survey
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.metrics import precision
+from semisalt.recipe import load_config
 from semisalt.run import RunDirectory, read_csv, read_json
 from semisalt.studies import search
 from semisalt.studies.best import best_trial, write_best

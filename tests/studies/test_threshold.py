@@ -9,7 +9,6 @@ import pytest
 import torch
 from optuna.trial import create_trial
 
-from semisalt.config import load_config
 from semisalt.data.channels import Channels
 from semisalt.data.read import load_survey
 from semisalt.data.tiles import Survey
@@ -22,6 +21,7 @@ from semisalt.inference.predict import Predictor
 from semisalt.inference.threshold import Operating, apply
 from semisalt.inference.weights import load_weights
 from semisalt.metrics import precision
+from semisalt.recipe import load_config
 from semisalt.run import RunDirectory, read_csv, read_json
 from semisalt.studies.begin import begin_threshold
 from semisalt.studies.best import best_trial, searched_recipe, write_best

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from semisalt.config import Config, differences
+from semisalt.config import Config
 from semisalt.data.tiles import Survey
 from semisalt.precision import Choice
+from semisalt.recipe import differences
 from semisalt.training import settle as module
 from semisalt.training.settle import probe, settle
 from tests.tiny import tiny_channels, tiny_config
