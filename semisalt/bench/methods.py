@@ -62,7 +62,17 @@ def measure_methods(
 
 
 def contenders(config: Config, methods: Sequence[str]) -> dict[str, Config]:
-    """The recipe by each of the methods, and by supervision on as many tiles a step as these have of both kinds."""
+    """The recipe by each of the methods, and by supervision on as many tiles a step as these have of both kinds.
+
+    What a step computes must not hang on what networks say of noise: all losses of the end of the training count from
+    the start, and so do all unlabelled tiles.
+    """
+    config = config.model_copy(
+        update={
+            "loss": config.loss.model_copy(update={"switch_epoch": 0}),
+            "teacher": config.teacher.model_copy(update={"agreement": 0.0}),
+        }
+    )
     # The teacher is an average of the weights already; nobody keeps another one.
     training = {"ema_decay": None, "epoch_steps": config.training.epoch_steps or _EPOCH_STEPS}
     labelled = config.training.batch

@@ -135,13 +135,19 @@ def batches(
         tiles: labelled tiles, the plan's own first; behind them pseudo-labelled ones.
         plan: which tiles make which batch.
         augment: the views of labelled tiles; of unlabelled ones the geometry alone.
-        strong: the views of pseudo-labelled tiles, None: as the others'; the strong views of unlabelled ones.
+        strong: the views of pseudo-labelled tiles, None: as the others'; the strong views of unlabelled ones, which
+            must be given.
         bare: the unlabelled tiles that a PairedPlan asks for.
         epochs: how many there are in all.
         epoch, step: where to begin.
         workers: processes that augment.
         pin: deliver in pinned memory.
+
+    Raises:
+        ValueError: there are unlabelled tiles and no strong views for them.
     """
+    if bare is not None and strong is None:
+        raise ValueError("unlabelled tiles need strong views of their own: the labelled ones' geometry would move them")
     known = [part.depths for part in (tiles, bare) if part is not None and part.depths is not None]
     complete = len(known) == (1 if bare is None else 2)
     depths = torch.from_numpy(np.concatenate(known)) if complete else None

@@ -96,9 +96,13 @@ def compare(
             not held against one that is not.
 
     Raises:
-        UserError: other data or other validation tiles, folds that a subject has not finished, or runs that are not
-            parts of one; they are named.
+        UserError: other data or other validation tiles, folds that a subject has not finished, runs that are not
+            parts of one, or two subjects of one name; they are named.
     """
+    names = [subject.name for subject in subjects]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two of the runs are called {name}: name them apart by NAME=RUN")
     for subject in subjects:
         _check_parts(subject)
     chosen = _folds(subjects, folds)

@@ -15,7 +15,7 @@ from semisalt.losses.view_difference import view_difference
 from semisalt.methods import LEAST_LOSS, Losses, Progress
 from semisalt.methods.adversarial import fgsm
 from semisalt.methods.ramp import ramp
-from semisalt.models.views import Views, mean_logit
+from semisalt.models.views import Views
 
 Fooled = dict[tuple[int, int], torch.Tensor]
 
@@ -26,7 +26,8 @@ class CoTraining:
     L_sup is twice the mean of the views' losses: of two views the paper's sum, of more of that size, as L_dif is.
 
     Each view has labelled tiles of its own; all see the same unlabelled ones, in their weak view: what sets the views
-    apart is the adversarial examples, which take the strong view's place, and the paper's augmentation is plain. L_dif
+    apart is the adversarial examples, which take the strong view's place, and the paper's augmentation is plain. Among
+    the unlabelled tiles are the fold's labelled ones, without their labels, as they are for the mean teacher. L_dif
     is over each view's own labelled tiles and the unlabelled ones: where it is attacked is where it was taught.
 
     Of N labelled and unlabelled tiles a view is attacked once on N (a pass forward, one back to the input) and trained
@@ -128,10 +129,13 @@ def deal(batch: Batch, views: int) -> list[Batch]:
 
 
 def _health(bare: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Of the views' logits [V, U, H, W] on unlabelled tiles: what their mean sees, and where they are of two minds."""
-    salt, each = mean_logit(bare) > 0, bare > 0
+    """Of the views' logits [V, U, H, W] on unlabelled tiles: what they see, and where they are of two minds.
+
+    `foreground` and `non_empty` are those of the view that sees least: a mean would hide one that sees nothing.
+    """
+    each = bare > 0
     return {
-        "foreground": salt.float().mean(),
-        "non_empty": salt.flatten(1).any(dim=1).float().mean(),
+        "foreground": each.float().mean(dim=(1, 2, 3)).min(),
+        "non_empty": each.flatten(2).any(dim=2).float().mean(dim=1).min(),
         "disagreement": (each.any(dim=0) & ~each.all(dim=0)).float().mean(),
     }

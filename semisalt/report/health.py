@@ -9,7 +9,7 @@ from semisalt.report.plain import plain_table
 
 # The figures of the last epoch, as the methods name them; a method has some of them.
 _MEANING = {
-    "foreground": "share of salt that the teacher (the views) sees in unlabelled tiles",
+    "foreground": "share of salt that the teacher (the view that sees least) sees in unlabelled tiles",
     "non_empty": "share of these tiles in which it sees any salt",
     "sure_pixels": "share of their pixels that it is sure of (teacher.confidence); `threshold` learns from no others",
     "taken": "share of these tiles that `tiles` learns from: tile and pasted part get the same word when mirrored",

@@ -48,5 +48,6 @@ def refuse_collapse(folder: Path, record: Mapping[str, float], train: TileSet, c
         f"{folder}: the predictions on unlabelled tiles have collapsed to background after epoch "
         f"{int(record['epoch']) + 1}: {figures}. "
         "They would teach the network to see nothing: begin with a finished run of such networks by --from, or lower "
-        "the weight of what is learned from unlabelled tiles (teacher.weight, co_training.agreement)"
+        "the weight of what is learned from unlabelled tiles (teacher.weight; co_training.agreement and "
+        "co_training.difference)"
     )

@@ -40,7 +40,7 @@ def test_ratios_of_planted_times() -> None:
         assert [ratio.low, ratio.median, ratio.high] == pytest.approx([expected] * 3)
 
 
-def test_the_recipe_is_kept_but_for_the_method_and_a_second_average() -> None:
+def test_the_recipe_is_kept_but_for_the_method_a_second_average_and_what_may_be_skipped() -> None:
     config = tiny_config(training={"batch": 20, "ema_decay": 0.9}, teacher={"mirrored": False, "consistency": "mse"})
     made = contenders(config, METHODS)
     assert {name: one.method for name, one in made.items()} == {name: name for name in made}
@@ -52,8 +52,10 @@ def test_the_recipe_is_kept_but_for_the_method_and_a_second_average() -> None:
     assert list(contenders(config, ["co_training"])) == ["supervised", "co_training"]
     for one in made.values():
         assert one.training.ema_decay is None
-        kept = one.model_dump(exclude={"method", "training"})
-        assert kept == config.model_dump(exclude={"method", "training"})
+        # Networks that know nothing yet must neither be spared Lovász nor refuse tiles.
+        assert one.loss.switch_epoch == one.teacher.agreement == 0
+        changed = {"method": True, "training": True, "loss": {"switch_epoch"}, "teacher": {"agreement"}}
+        assert one.model_dump(exclude=changed) == config.model_dump(exclude=changed)
 
 
 def test_the_steps_are_those_of_the_methods_on_as_many_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

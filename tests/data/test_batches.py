@@ -288,6 +288,11 @@ def test_unlabelled_tiles_have_a_weak_and_a_strong_view_on_one_geometry(tiles: T
             assert batch.depths[row].item() == bare.depths[index - 22]  # type: ignore[index]
 
 
+def test_unlabelled_tiles_without_strong_views_are_refused(tiles: TileSet) -> None:
+    with pytest.raises(ValueError, match="unlabelled tiles need strong views"):
+        batches(tiles, Plan(10, 5, 1), AugmentConfig(), bare=tiles, epochs=1)
+
+
 def test_a_tile_that_comes_often_never_comes_alike(tiles: TileSet) -> None:
     """Four labelled tiles in two views' batches of eight: each of the sixteen is a picture of its own."""
     few, bare = tiles.subset(np.arange(4)), TileSet(("b0", "b1"), tiles.images[4:6], None, None)

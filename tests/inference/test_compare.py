@@ -199,6 +199,13 @@ def test_only_parts_of_one_run_go_by_one_name(tmp_path: Path, survey: Survey) ->
     assert compare([Subject("parts", (*parts, third)), Subject("again", (*parts, third))], survey).folds == FOLDS
 
 
+def test_two_subjects_of_one_name_are_refused(tmp_path: Path, survey: Survey) -> None:
+    one = made_run(tmp_path / "one", survey, 0.1, folds=(0,))
+    other = made_run(tmp_path / "other", survey, 0.2)
+    with pytest.raises(UserError, match="two of the runs are called x: name them apart by NAME=RUN"):
+        compare([Subject("x", (one,)), Subject("y", (one,)), Subject("x", (other,))], survey)
+
+
 def test_how_often_a_part_was_validated_matters_where_that_decides_something(tmp_path: Path, survey: Survey) -> None:
     seldom = {"validate_every": CONFIG.training.validate_every + 1}
     for patience, refused in ((None, False), (5, True)):

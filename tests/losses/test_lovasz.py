@@ -96,6 +96,15 @@ def test_an_empty_image_has_its_largest_error_alone(margin, term):
     assert logits.grad.tolist() == [[[0.0, 1.0, 0.0]]]
 
 
+def test_an_empty_image_has_a_gradient_at_every_wrong_pixel_of_the_symmetric_form():
+    # Half of the largest error, as above, half of the mean error of an image that is all background.
+    logits = torch.tensor([[[-2.0, 3.0, 0.5]]], requires_grad=True)
+    loss = lovasz_hinge(logits, torch.zeros(1, 1, 3), symmetric=True)
+    loss.backward()
+    assert loss.item() == pytest.approx((4.0 + (4.0 + 1.5) / 3) / 2)
+    assert logits.grad.flatten().tolist() == pytest.approx([0.0, 1 / 2 + 1 / 6, 1 / 6])
+
+
 @VARIANTS
 def test_gradient(margin, symmetric):
     logits, targets = example(7, shape=(3, 4, 4))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,12 @@ CHANNELS = Channels(SHAPE, None, "none")
 HALFWAY = Progress(0, 9, 0.15)  # of a ramp of 0.3
 
 
-def config_of(*, cutmix: float = 0.0, **changes: float | str | bool) -> Config:
+def config_of(*, cutmix: float = 0.0, finish: str | None = None, **changes: float | str | bool) -> Config:
+    """A recipe of mean teacher with `changes` of its section; its loss, from the second epoch on, `finish` alone."""
     teacher = {"ramp": 0.3, "mirrored": False, "weight": 2.0, "consistency": "mse", **changes}
-    sections = {"method": "mean_teacher", "teacher": teacher, "unlabelled": {"cutmix": cutmix}}
+    sections: dict[str, object] = {"method": "mean_teacher", "teacher": teacher, "unlabelled": {"cutmix": cutmix}}
+    if finish is not None:
+        sections["loss"] = {"switch_epoch": 1, "finish": {finish: 1.0}}
     return tiny_config(channels={"depth": False, "ramp": "none"}, **sections)  # type: ignore[arg-type]
 
 
@@ -32,8 +37,8 @@ def toy(a: float = 1.5, b: float = 0.2, *, cutmix: float = 0.0, **changes: float
     return method
 
 
-def real(**changes: float | str | bool) -> MeanTeacher:
-    config = config_of(**changes)
+def real(*, finish: str | None = None, **changes: float | str | bool) -> MeanTeacher:
+    config = config_of(finish=finish, **changes)
     torch.manual_seed(0)
     method = build_method(build_network(config, CHANNELS), CHANNELS, config)
     assert isinstance(method, MeanTeacher)
@@ -46,10 +51,9 @@ def speak(images: torch.Tensor, a: float, b: float) -> "np.typing.NDArray[np.flo
 
 
 def batch_of(labelled: int = 3, unlabelled: int = 4) -> Batch:
-    """The strong view differs from the weak one."""
     batch = toy_batch(labelled, unlabelled)
     assert batch.strong is not None
-    batch.strong[:] = 255 - batch.strong
+    assert not torch.equal(batch.strong, batch.images[labelled:])  # nor do they share memory
     return batch
 
 
@@ -224,11 +228,12 @@ def test_a_supervised_loss_of_nothing_leaves_finite_figures(monkeypatch: pytest.
     assert toy(consistency="mse").step(batch_of(), HALFWAY).health["consistency_share"].isfinite()
 
 
-def test_an_all_empty_batch_still_has_a_gradient() -> None:
-    """Of the labelled tiles alone: what is learned from the others would hide a loss that has none."""
-    method, batch = real(weight=0.0), batch_of()
+@pytest.mark.parametrize("finish", ["lovasz_hinge", "lovasz_symmetric"])
+def test_an_all_empty_batch_still_has_a_gradient(finish: str) -> None:
+    """Of the labelled tiles and one loss alone: others would hide a loss that has none."""
+    method, batch = real(weight=0.0, finish=finish), batch_of()
     batch.targets[:] = 0
-    for epoch in (0, 1):  # BCE, then the mix with Lovász
+    for epoch in (0, 1):  # BCE, then Lovász
         method.networks[0].zero_grad()
         method.step(batch, Progress(epoch, 0, 1.0)).total.backward()
         assert sum(float(p.grad.abs().sum()) for p in method.networks[0].parameters() if p.grad is not None) > 0
@@ -293,6 +298,7 @@ def test_health_is_of_the_mean_word() -> None:
 def test_cutmix_moves_image_and_word_together() -> None:
     """Where weak and strong view are the same and so are the networks, there is nothing to disagree about."""
     batch = toy_batch(3, 4)
+    batch = replace(batch, strong=batch.images[3:].clone())
     method = toy(cutmix=1.0)
     method.average.module.load_state_dict(method.networks[0].state_dict())
     assert method.step(batch, HALFWAY).parts["consistency"].item() == pytest.approx(0, abs=1e-9)

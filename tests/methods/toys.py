@@ -24,13 +24,16 @@ class Pointwise(nn.Module):
 
 
 def toy_batch(labelled: int, unlabelled: int, *, low: int = 0, high: int = 256, seed: int = 0) -> Batch:
-    """Random tiles of SHAPE with grey levels from `low` to below `high`, random masks, depths of 0 to 1,000."""
+    """Random tiles of SHAPE with grey levels from `low` to below `high`, random masks, depths of 0 to 1,000.
+
+    The strong views are negatives of the weak ones.
+    """
     generator = np.random.default_rng(seed)
     count = labelled + unlabelled
     images = generator.integers(low, high, (count, *SHAPE), dtype=np.uint8)
     masks = (generator.random((labelled, *SHAPE)) < 0.4).astype(np.uint8) * np.uint8(255)
     depths = generator.uniform(0, 1000, count).astype(np.float32)
-    strong = torch.from_numpy(images[labelled:])
+    strong = torch.from_numpy((low + high - 1 - images[labelled:].astype(int)).astype(np.uint8))
     tensors = (torch.from_numpy(part) for part in (images, masks, depths))
     return Batch(*tensors, torch.arange(count), strong)
 
