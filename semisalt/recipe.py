@@ -33,6 +33,8 @@ def build_config(tree: Mapping[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
+        if "space" in tree:
+            raise UserError(f"{source}: a study, not a recipe: semisalt study run {source}") from None
         lines = [_explain(problem) for problem in error.errors()]
         raise UserError(f"{source}: " + "\n".join(lines)) from None
 

@@ -152,3 +152,10 @@ def test_any_unknown_name_is_refused_with_a_suggestion(name: str) -> None:
         load_config(None, [f"{name}=1"])
     if difflib.get_close_matches(name, known_keys(), n=1, cutoff=0.4):
         assert "did you mean" in str(caught.value)
+
+
+def test_a_study_is_no_recipe(tmp_path: Path) -> None:
+    study = tmp_path / "search.yaml"
+    study.write_text("config: cpu.yaml\nspace:\n  loss.switch_epoch: {kind: int, low: 0, high: 9}\n")
+    with pytest.raises(UserError, match=r"search\.yaml: a study, not a recipe: semisalt study run .*search\.yaml$"):
+        load_config(study)

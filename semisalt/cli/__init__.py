@@ -48,7 +48,7 @@ def everywhere(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Segment salt in seismic tiles from few labels and many bare tiles."""
+    """Segment salt in seismic tiles from few labels and many unlabelled tiles."""
 
 
 def main() -> None:

@@ -37,9 +37,9 @@ def bench(
 ) -> None:
     """Measure a recipe's speed: training, inference, loader, and the share of the machine's matmul peak.
 
-    With --methods, also what learning from unlabelled tiles costs, by the recipe's settings: half of the time is for
-    that. Co-training's step is long and holds several batches: a slow machine takes longer than asked, and a small one
-    wants a smaller batch by --set training.batch.
+    With --methods half of the time goes to what learning from unlabelled tiles costs, by the recipe's settings.
+
+    A step of co-training is long and holds several batches: a small machine wants --set training.batch=8.
 
     Example: [bold]semisalt bench --config configs/seed.yaml --seconds 180[/bold]
 

@@ -124,7 +124,11 @@ def inspect(
     from semisalt.report.gallery import verdict_table, write_gallery
     from semisalt.run import RunDirectory, find_run
 
-    directory = RunDirectory.open(find_run(run) / f"round{number}")
+    rounds = find_run(run)
+    if not (rounds / f"round{number}" / "config.yaml").exists():
+        there = ", ".join(sorted(folder.name for folder in rounds.glob("round*")))
+        raise UserError(f"{rounds} holds no round {number}: {f'there are {there}' if there else 'it has no rounds'}")
+    directory = RunDirectory.open(rounds / f"round{number}")
     known = [at for at in range(directory.config.data.folds) if label_directory(directory, at).complete()]
     wanted = known if fold is None else [fold]
     if not known or fold not in (None, *known):

@@ -69,7 +69,7 @@ def predict(
     from semisalt.run import RunDirectory, find_run
 
     if (files or data is not None) and out is None:
-        raise UserError("--out is missing: RUN/predictions is kept for the run's own data")
+        raise UserError(f"add --out FOLDER: {find_run(run)}/predictions is kept for the run's own data")
     if files and data is not None:
         raise UserError("give files or --data, not both")
     if mosaic and (files or data is not None):

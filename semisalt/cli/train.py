@@ -117,7 +117,10 @@ def _train(
     start = RunDirectory.open(find_run(source)) if source else None
     # The command is the method, whatever the recipe was written for.
     settings = [*settings, f"method={method}"]
-    recipe = load_config(begun.path / "config.yaml" if begun and config is None else config, settings)
+    written = begun.path / "config.yaml" if begun and config is None else config
+    recipe = load_config(written, settings)
+    if config is not None and (meant := load_config(config)).method not in ("supervised", method):
+        console.print(f"{config} is written for semisalt {meant.command}; this is semisalt {recipe.command}")
     # The first process makes or decodes the tiles, the others find them.
     with PartialState().main_process_first():
         chosen, sentence = choose_source(data or (begun.source() if begun else None))

@@ -90,6 +90,8 @@ def _archive_entries(file: BinaryIO, prefix: PurePosixPath, label: str, stack: E
     try:
         archive = stack.enter_context(zipfile.ZipFile(file))
     except READ_ERRORS as error:
+        if label.lower().endswith((".sgy", ".segy")):
+            raise DataError([f"{label}: SEG-Y is not read: cut the section into tiles, PNG of 8 bits"]) from error
         raise DataError([f"{label}: not a readable zip archive ({error})"]) from error
     members = [member for member in archive.infolist() if not member.is_dir()]
     if unsafe := [f"{label}: {fault}" for member in archive.infolist() if (fault := _fault(member))]:

@@ -263,7 +263,7 @@ def write_survey(
     if tiles < 1 or seed < 0:
         raise UserError(f"tiles={tiles}, seed={seed}: at least one tile and a seed of 0 or more")
     if not all(SMALLEST_TILE <= n <= LARGEST_TILE for n in shape):
-        raise UserError(f"shape={shape}: tiles measure {SMALLEST_TILE} to {LARGEST_TILE} pixels a side")
+        raise UserError(f"tiles of {shape[0]}x{shape[1]} pixels: they measure {SMALLEST_TILE} to {LARGEST_TILE} a side")
     count = labelled_count(labelled, tiles)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists and is not an empty folder")

@@ -46,8 +46,9 @@ class Operating:
     @property
     def words(self) -> str:
         """For people."""
-        sizes = f"islands under {self.min_salt} px and holes under {self.min_hole} px dropped"
-        return f"salt where p > {self.threshold:.2f}, {sizes}"
+        sizes = {"islands": self.min_salt, "holes": self.min_hole}
+        dropped = " and ".join(f"{name} under {size} px" for name, size in sizes.items() if size)
+        return f"salt where p > {self.threshold:.2f}, {dropped or 'nothing'} dropped"
 
 
 class Curve(NamedTuple):

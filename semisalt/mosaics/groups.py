@@ -36,7 +36,7 @@ def warn_of_crossings(survey: Survey, config: Config, announce: Callable[[str], 
     if across:
         announce(
             f"{across} of {pairs} pairs of neighbouring labelled tiles lie in different folds, which flatters the "
-            "scores a little; --set data.groups=mosaic keeps them together"
+            "scores; --set data.groups=mosaic keeps them together"
         )
 
 

@@ -300,8 +300,8 @@ def _refuse_collapse(task: Task, figures: dict[str, float]) -> None:
             f"{task.source.path}, fold {task.fold}: its predictions have collapsed to background: "
             f"{figures['foreground']:.1%} of the unlabelled pixels are salt, {figures['prior_foreground']:.1%} of the "
             f"labelled ones; {figures['empty_share']:.0%} of the tiles are empty, {figures['prior_empty_share']:.0%} "
-            "of the labelled ones. Labels like these would teach the next round to see nothing: lower "
-            "pseudo.threshold, or begin with another run by --from"
+            "of the labelled ones. Labels like these would teach the next round to see nothing: begin under another "
+            "--run, with a lower pseudo.threshold or from another run (--from)"
         )
 
 

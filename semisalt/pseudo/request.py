@@ -175,7 +175,9 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
     if request.source and not request.folds:
         raise UserError(f"{request.source} has no finished fold: go on with baseline --resume")
     if not request.folds or not set(request.folds) <= set(range(config.data.folds)):
-        raise UserError(f"--folds {list(request.folds)}: the folds are 0 to {config.data.folds - 1}")
+        raise UserError(
+            f"--folds {', '.join(map(str, request.folds)) or 'none'}: the folds are 0 to {config.data.folds - 1}"
+        )
     if not request.source and config.method != "supervised":
         raise UserError(
             f"method: {config.method}: round 0 is a supervised run here; train another one first, and give it by --from"

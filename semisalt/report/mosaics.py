@@ -23,7 +23,7 @@ from semisalt.report.figures import Color, Picture
 from semisalt.report.maps import write_picture
 from semisalt.run import RunDirectory
 
-LABEL: Color = (213, 94, 0)  # the red and the green that colour-blind readers tell apart
+LABEL: Color = (213, 94, 0)  # the orange and the green that colour-blind readers tell apart
 PREDICTION: Color = (0, 158, 115)
 
 _PICTURED = 20  # mosaics that get a picture file of their own
@@ -109,7 +109,7 @@ def picture(
     predictions: Overlay | None = None,
     scale: int = 1,
 ) -> Picture:
-    """A mosaic with its labels in red over predictions in green, tinted and outlined; labelled tiles have a thin frame.
+    """A mosaic with labels in orange over predictions in green, tinted and outlined; labelled tiles have a thin frame.
 
     The frame tells a tile that was labelled empty from one without a label.
 
@@ -117,7 +117,7 @@ def picture(
         mosaics: where the N tiles lie.
         images: [N, H, W].
         mosaic: which one.
-        labels: drawn in red.
+        labels: drawn in orange.
         predictions: drawn in green, below the labels.
         scale: enlargement.
 
@@ -229,7 +229,7 @@ def _figure(mosaic: int, caption: str, shown: Picture, names: Sequence[Sequence[
 def _page(mosaics: Mosaics, survey: Survey, run: RunDirectory | None, figures: Sequence[str]) -> str:
     sizes = mosaics.sizes()
     links = "".join(f'<a href="#m{at}">{at} ({sizes[at]})</a>' for at in range(len(figures)))
-    legend = '<span class="label">labels red (labelled tiles framed)</span>'
+    legend = '<span class="label">labels orange (labelled tiles framed)</span>'
     if run is not None:
         name = html.escape(run.path.name)
         legend += f', <span class="prediction">masks of {name} green, out-of-fold on labelled tiles</span>'

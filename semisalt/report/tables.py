@@ -99,7 +99,10 @@ def _notes(config: Config, results: Mapping[str, Any]) -> Table:
     notes.add_row("false salt", "share of the empty tiles that were given salt")
     notes.add_row("missed salt", "share of the tiles with salt that were predicted empty")
     notes.add_row("at 0.5", "salt where p > 0.50, nothing dropped")
-    notes.add_row("cross-fitted", f"each tile at the operating point chosen on {others} tiles; the figure to quote")
+    notes.add_row(
+        "cross-fitted",
+        f"each tile at the operating point chosen on {others} tiles: what to quote for predictions as they are made",
+    )
     notes.add_row(
         "chosen",
         f"{point.words}, as predictions are made. Chosen on the tiles it is scored on: flattering",

@@ -54,7 +54,7 @@ def run_training(
     planned = RunDirectory.open(path).config if resume else config or Config()
     wanted = list(range(planned.data.folds)) if folds is None else list(folds)
     if not set(wanted) <= set(range(planned.data.folds)):
-        raise UserError(f"--folds {wanted}: the folds are 0 to {planned.data.folds - 1}")
+        raise UserError(f"--folds {', '.join(map(str, wanted))}: the folds are 0 to {planned.data.folds - 1}")
     with RunDirectory(path).lock() if accelerator.is_main_process else nullcontext():
         if resume:
             run = RunDirectory.resume(path, config, survey.fingerprint)

@@ -210,6 +210,8 @@ def test_places_without_tiles(small: Any, write: Write, tmp_path: Path, zipped: 
     assert "no tiles found" in problems(tmp_path / "empty.zip")[0]
     (tmp_path / "text.zip").write_bytes(b"hello")
     assert "text.zip: not a readable zip archive" in problems(tmp_path / "text.zip")[0]
+    (tmp_path / "line.SGY").write_bytes(b"C 1 CLIENT")
+    assert problems(tmp_path / "line.SGY")[0].startswith("line.SGY: SEG-Y is not read: cut the section into tiles")
     folder = write(small.files)
     (folder / "unlabelled").mkdir()
     assert problems(folder) == ("unlabelled: an empty folder (no PNG files)",)

@@ -185,3 +185,16 @@ def test_refusals():
     for bad in ((1.5, 0, 0), (float("nan"), 0, 0), (0.5, -1, 0)):
         with pytest.raises(ValueError, match="0 … 1"):
             Operating(*bad)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((0, 0), "nothing dropped"),
+        ((40, 0), "islands under 40 px dropped"),
+        ((0, 60), "holes under 60 px dropped"),
+        ((10, 20), "islands under 10 px and holes under 20 px dropped"),
+    ],
+)
+def test_a_point_in_words(sizes, said):
+    assert Operating(0.456, *sizes).words == f"salt where p > 0.46, {said}"

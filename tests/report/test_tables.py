@@ -10,6 +10,7 @@ from rich.console import Console
 
 from semisalt.data.check import Description
 from semisalt.errors import UserError
+from semisalt.inference.threshold import Operating
 from semisalt.report.tables import description_tables, results_table
 
 
@@ -61,8 +62,7 @@ def test_overall_figures_are_those_of_results_json(run):
 def test_notes_name_the_operating_point(run):
     point = json.loads((run.path / "results.json").read_text())["operating"]
     text = flow(piped(results_table(run)))
-    assert f"p > {point['threshold']:.2f}, islands under {point['min_salt']} px" in text
-    assert f"holes under {point['min_hole']} px" in text
+    assert Operating(**point).words in text
 
 
 @pytest.mark.parametrize(

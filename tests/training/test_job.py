@@ -91,7 +91,7 @@ def test_resume_refuses_another_recipe_and_other_data(finished: Path, survey: Su
 def test_mistakes_leave_nothing_behind(tmp_path: Path, survey: Survey) -> None:
     with pytest.raises(UserError, match="is not a run"):
         begin(tmp_path / "a", survey, None, resume=True)
-    with pytest.raises(UserError, match=r"--folds \[2\]: the folds are 0 to 1"):
+    with pytest.raises(UserError, match="--folds 2: the folds are 0 to 1"):
         begin(tmp_path / "a", survey, QUICK, folds=[2])
     assert list(tmp_path.iterdir()) == []
 

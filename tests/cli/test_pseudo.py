@@ -1,0 +1,21 @@
+"""`semisalt pseudo inspect`, where there is nothing to look at."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from semisalt.cli import app
+
+
+@pytest.mark.parametrize(
+    ("there", "said"), [([], "it has no rounds"), (["round1", "round2"], "there are round1, round2")]
+)
+def test_a_round_that_is_not_there(
+    there: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in there:
+        (tmp_path / "runs" / "mine" / name).mkdir(parents=True)
+    done = CliRunner().invoke(app, ["pseudo", "inspect", "mine", "--round", "3"])
+    assert str(done.exception) == f"runs/mine holds no round 3: {said}"
