@@ -126,7 +126,7 @@ def inspect(
 
     rounds = find_run(run)
     if not (rounds / f"round{number}" / "config.yaml").exists():
-        there = ", ".join(sorted(folder.name for folder in rounds.glob("round*")))
+        there = ", ".join(sorted(found.parent.name for found in rounds.glob("round[1-9]*/config.yaml")))
         raise UserError(f"{rounds} holds no round {number}: {f'there are {there}' if there else 'it has no rounds'}")
     directory = RunDirectory.open(rounds / f"round{number}")
     known = [at for at in range(directory.config.data.folds) if label_directory(directory, at).complete()]

@@ -9,7 +9,7 @@ from semisalt.cli import app
 
 
 @pytest.mark.parametrize(
-    ("there", "said"), [([], "it has no rounds"), (["round1", "round2"], "there are round1, round2")]
+    ("there", "said"), [([], "it has no rounds"), (["round0", "round1", "round2"], "there are round1, round2")]
 )
 def test_a_round_that_is_not_there(
     there: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -17,5 +17,7 @@ def test_a_round_that_is_not_there(
     monkeypatch.chdir(tmp_path)
     for name in there:
         (tmp_path / "runs" / "mine" / name).mkdir(parents=True)
+        (tmp_path / "runs" / "mine" / name / "config.yaml").touch()
+        (tmp_path / "runs" / "mine" / "rounds.json").touch()
     done = CliRunner().invoke(app, ["pseudo", "inspect", "mine", "--round", "3"])
     assert str(done.exception) == f"runs/mine holds no round 3: {said}"

@@ -143,7 +143,7 @@ def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: 
         ("baseline", "--config", TEST_RECIPE, "--data", survey_path, "--folds", "7"): "folds are 0 to 1",
         ("show", "absent"): "absent is not a run",
         ("predict", "absent"): "absent is not a run",
-        ("predict", "absent", "tile.png"): "--out is missing",
+        ("predict", "absent", "tile.png"): "add --out FOLDER: runs/absent/predictions is kept",
         ("baseline", "--data", survey_path, "--set", "model.weights=none.pth"): "none.pth",
         ("data", "synth", survey_path): "not an empty folder",
         ("data", "synth", "file/new", "--tiles", "3", "--size", "32x32"): "Not a directory: choose another place",
