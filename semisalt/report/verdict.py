@@ -27,7 +27,7 @@ def verdict_table(verdict: Verdict) -> Group:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("from→to", no_wrap=True)
     table.add_column("change of all", no_wrap=True)
-    table.add_column("unlabelled", justify="right", no_wrap=True)
+    table.add_column("bare", justify="right", no_wrap=True)
     for rule in verdict.rules:
         table.add_row(*_row(rule), end_section=rule.name in (list(RULES)[-1], BLENDED))
     return Group(Text(head, style="bold"), table, Text(), _notes(verdict))
@@ -68,7 +68,7 @@ def _notes(verdict: Verdict) -> Table:
     notes.add_row("+ = −", "how many of the touched tiles became better, stayed as good, became worse")
     notes.add_row("from→to", "mean score of the touched tiles, without the rule and with it")
     notes.add_row("change", "of the score of all out-of-fold tiles, paired, with its 95 % interval")
-    notes.add_row("unlabelled", "such tiles that it would touch, where that takes no prediction to know")
+    notes.add_row("bare", "unlabelled tiles that it would touch, where that takes no prediction to know")
     notes.add_row("labels", "a tile is corrected by labels of its own fold's training tiles alone")
     notes.add_row(ALL, "predicted joined, then corrected by the rules above it")
     notes.add_row(
