@@ -4,7 +4,8 @@
     .venv/bin/python scripts/label_cuts.py runs/rounds/round1 --fold 0
 
 These tiles' labels are used for nothing else. Prints a Markdown table: the share of them that a cut keeps, and the mean
-precision of the kept tiles' masks at 0.5; and the mean precision of all at other thresholds.
+precision of the kept tiles' masks at 0.5; the mean precision of all at other thresholds; and of the tiles whose highest
+p is under each of some values, which share of all they are and how many of them are empty indeed.
 """
 
 import argparse
@@ -25,11 +26,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("round", type=Path, help="a round of a label fraction under 1, not pooled")
     parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--tiles-of", type=int, help="only tiles of this other fold; without it of all others")
     options = parser.parse_args()
     run = RunDirectory.open(options.round)
     folder = label_directory(run, options.fold)
     division = divide(load_survey(run.source()), run.config)
-    others = [other for other in division.others(options.fold) if len(division.aside(other))]
+    others = [
+        other
+        for other in division.others(options.fold)
+        if len(division.aside(other)) and options.tiles_of in (None, other)
+    ]
     order = np.concatenate([np.flatnonzero(~division.kept & (division.folds == other)) for other in others])
     tiles = division.tiles.subset(order)
     assert tiles.masks is not None  # noqa: S101  # the division holds labelled tiles
@@ -49,6 +55,11 @@ def main() -> None:
             print(f"| {measure} ≥ {cut} | {kept.mean():.2f} | {scores[kept].mean():.3f} |")
     empty = ~(probabilities > 127).any(axis=(1, 2))
     print(f"\npredicted empty: {scores[empty].mean():.3f} right, with salt: {scores[~empty].mean():.3f}")
+    print(f"without salt by the labels: {(~tiles.masks.any(axis=(1, 2))).mean():.2f}")
+    highest = probabilities.max(axis=(1, 2))
+    for limit in (0.5, 0.4, 0.3, 0.2, 0.1):
+        faint = highest <= limit * 255
+        print(f"highest p under {limit}: {faint.mean():.2f} of all, {scores[faint].mean():.2f} of them empty indeed")
 
 
 if __name__ == "__main__":
