@@ -127,7 +127,8 @@ def inspect(
     rounds = find_run(run)
     if not (rounds / f"round{number}" / "config.yaml").exists():
         there = ", ".join(sorted(found.parent.name for found in rounds.glob("round[1-9]*/config.yaml")))
-        raise UserError(f"{rounds} holds no round {number}: {f'there are {there}' if there else 'it has no rounds'}")
+        none = "it has no rounds, semisalt pseudo makes them" if rounds.exists() else "it does not exist"
+        raise UserError(f"{rounds} holds no round {number}: {f'there are {there}' if there else none}")
     directory = RunDirectory.open(rounds / f"round{number}")
     known = [at for at in range(directory.config.data.folds) if label_directory(directory, at).complete()]
     wanted = known if fold is None else [fold]

@@ -9,13 +9,20 @@ from semisalt.cli import app
 
 
 @pytest.mark.parametrize(
-    ("there", "said"), [([], "it has no rounds"), (["round0", "round1", "round2"], "there are round1, round2")]
+    ("there", "said"),
+    [
+        (None, "it does not exist"),
+        ([], "it has no rounds, semisalt pseudo makes them"),
+        (["round0", "round1", "round2"], "there are round1, round2"),
+    ],
 )
 def test_a_round_that_is_not_there(
-    there: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    there: list[str] | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in there:
+    if there is not None:
+        (tmp_path / "runs" / "mine").mkdir(parents=True)
+    for name in there or ():
         (tmp_path / "runs" / "mine" / name).mkdir(parents=True)
         (tmp_path / "runs" / "mine" / name / "config.yaml").touch()
         (tmp_path / "runs" / "mine" / "rounds.json").touch()
