@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from semisalt.losses.mix import check_names
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -78,6 +76,8 @@ class LossConfig(_Section):
     @field_validator("start", "finish")
     @classmethod
     def _known_losses(cls, weights: dict[str, float]) -> dict[str, float]:
+        from semisalt.losses.mix import check_names  # torch: a wrong name of a run is reported without waiting for it
+
         check_names(weights)
         for name, weight in weights.items():
             if weight < 0:

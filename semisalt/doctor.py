@@ -20,7 +20,7 @@ from semisalt.config import Config
 from semisalt.data.source import COMPETITION, SYNTHETIC
 from semisalt.models import imagenet_reachable
 from semisalt.models.weights import BUNDLED
-from semisalt.run import device_name
+from semisalt.provenance import device_name
 from semisalt.training.settle import settle
 
 _PACKAGES = ("torch", "timm", "segmentation-models-pytorch", "albumentations", "numpy", "accelerate")

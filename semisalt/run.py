@@ -14,33 +14,16 @@ import io
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from semisalt.config import Config
 from semisalt.errors import UserError
 from semisalt.files import remove_leftovers, write_json, write_text
 from semisalt.recipe import differences, dump_config, load_config
-
-_PACKAGES = (
-    "semisalt",
-    "torch",
-    "torchvision",
-    "timm",
-    "segmentation-models-pytorch",
-    "albumentations",
-    "opencv-python-headless",
-    "numpy",
-    "scipy",
-    "accelerate",
-)
 
 
 @dataclass(frozen=True)
@@ -280,19 +263,6 @@ def find_run(name: str, root: Path = Path("runs")) -> Path:
     return given if given.is_absolute() or len(given.parts) > 1 or (given / "config.yaml").exists() else root / name
 
 
-def collect_provenance(fingerprint: str, source: Path, seed: int, device: torch.device) -> dict[str, Any]:
-    """What a run was made from and on: data, versions, device, seed, commit."""
-    return {
-        "data": fingerprint,
-        "source": str(source.resolve()),
-        "seed": seed,
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "commit": _commit(),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
-    }
-
-
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a small table atomically."""
     buffer = io.StringIO()
@@ -317,34 +287,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object")
     return value
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's or the processor's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = next(
-        (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
-        "processor unknown",
-    )
-    return f"{device.type}: {model}"
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-
-
-def _commit() -> str | None:
-    """The commit of the source tree that is running, marked where it has changes; None for an installed wheel."""
-    file = Path(__file__)
-    try:
-        # In the virtual environment of some other repository git would name that one's commit.
-        _git(file.parent, "ls-files", "--error-unmatch", file.name)
-        return _git(file.parent, "describe", "--always", "--dirty", "--abbrev=12") or None
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603

@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from semisalt.config import Config
 from semisalt.errors import UserError
 from semisalt.recipe import load_config
-from semisalt.run import RunDirectory, collect_provenance, find_run, read_csv, write_csv
+from semisalt.run import RunDirectory, find_run, read_csv, write_csv
 
 
 def provenance(data: str = "f" * 64) -> dict[str, object]:
@@ -173,15 +172,6 @@ def test_find_run_takes_a_bare_name_under_the_root(tmp_path: Path, monkeypatch: 
     assert find_run(str(tmp_path)) == tmp_path
     RunDirectory.create(Path("a"), Config(), provenance())
     assert find_run("a") == Path("a")
-
-
-def test_provenance_says_what_a_run_was_made_from() -> None:
-    found = collect_provenance("abc", Path("tiles"), 7, torch.device("cpu"))
-    assert found["data"] == "abc"
-    assert found["source"] == str(Path.cwd() / "tiles")
-    assert found["seed"] == 7
-    assert found["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-    assert found["device"].startswith("cpu: ")
 
 
 def test_csv_round_trip(tmp_path: Path) -> None:

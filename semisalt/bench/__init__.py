@@ -27,7 +27,7 @@ from semisalt.bench.workload import (
 from semisalt.config import Config
 from semisalt.data.tiles import Survey
 from semisalt.precision import Precision
-from semisalt.run import device_name
+from semisalt.provenance import device_name
 from semisalt.training.fit import Trainer
 from semisalt.training.settle import Settled, settle
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from semisalt.cli.options import MovedOption, RunArgument, console, device
+from semisalt.cli.options import MovedOption, RunArgument, a_run, console, device
+from semisalt.run import RunDirectory
 
 MOSAICS = Path("data/mosaics")
 
@@ -45,7 +46,10 @@ def mosaic_build(
 @app.command("show")
 def mosaic_show(
     folder: FolderArgument = MOSAICS,
-    run: Annotated[str | None, typer.Option("--run", help="A run whose predictions are drawn too.")] = None,
+    run: Annotated[
+        RunDirectory | None,
+        typer.Option("--run", metavar="RUN", parser=a_run, help="A run whose predictions are drawn too."),
+    ] = None,
     data: MovedOption = None,
     limit: Annotated[int, typer.Option(min=1, help="How many mosaics the page shows, the largest first.")] = 100,
 ) -> None:
@@ -56,11 +60,9 @@ def mosaic_show(
     from semisalt.mosaics.store import load
     from semisalt.mosaics.view import all_tiles
     from semisalt.report.mosaics import write_pages
-    from semisalt.run import RunDirectory, find_run
 
-    directory = None if run is None else RunDirectory.open(find_run(run))
     survey, mosaics, _ = load(folder, data)
-    page = write_pages(folder, mosaics, survey, all_tiles(survey, mosaics).images, directory, limit)
+    page = write_pages(folder, mosaics, survey, all_tiles(survey, mosaics).images, run, limit)
     console.print(f"page: {page}\npictures: {folder / 'pictures'}")
 
 
@@ -82,14 +84,12 @@ def mosaic_evaluate(
     from semisalt.mosaics.grid import read_mosaics
     from semisalt.mosaics.store import check
     from semisalt.report.verdict import log_verdict, verdict_table
-    from semisalt.run import RunDirectory, find_run
 
-    directory = RunDirectory.open(find_run(run))
-    survey = own_survey(directory, data)
+    survey = own_survey(run, data)
     if folder is not None:
         check(folder, survey)
     mosaics, pairs = cached(survey) if folder is None else read_mosaics(folder)
-    with directory.lock():
-        verdict = evaluate(directory, survey, mosaics, pairs, device(), console.print)
-        log_verdict(directory, verdict)
+    with run.lock():
+        verdict = evaluate(run, survey, mosaics, pairs, device(), console.print)
+        log_verdict(run, verdict)
     console.print(verdict_table(verdict))

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from semisalt.errors import UserError
+from semisalt.run import RunDirectory, find_run
 
 if TYPE_CHECKING:  # the help texts must not wait for torch
     import torch
@@ -47,7 +48,16 @@ MovedOption = Annotated[Path | None, typer.Option("--data", help="Where the run'
 MosaicOption = Annotated[
     bool, typer.Option("--mosaic", help="Let neighbouring tiles correct the masks (see `semisalt mosaic`).")
 ]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A name under runs/, or a run's path.")]
+
+
+def a_run(name: str) -> RunDirectory:
+    """The run that a user names. Raises UserError where there is none: before anything slow is imported."""
+    return RunDirectory.open(find_run(name))
+
+
+RunArgument = Annotated[
+    RunDirectory, typer.Argument(metavar="RUN", parser=a_run, help="A name under runs/, or a run's path.")
+]
 
 
 def settings_of(overrides: list[str] | None, label_fraction: float | None, unlabelled_limit: int | None) -> list[str]:

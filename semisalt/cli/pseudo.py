@@ -1,5 +1,6 @@
 """semisalt pseudo …: rounds of pseudo-labels, and a look at what they took."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,15 +11,16 @@ from semisalt.cli.options import (
     FractionOption,
     LimitOption,
     MovedOption,
-    RunArgument,
     RunOption,
     SetOption,
+    a_run,
     console,
     fold_list,
     rank,
     settings_of,
 )
 from semisalt.errors import UserError
+from semisalt.run import RunDirectory, find_run
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -36,8 +38,13 @@ def pseudo(
         ),
     ] = None,
     source: Annotated[
-        str | None,
-        typer.Option("--from", metavar="RUN", help="A finished run that is round 0; without it round 0 is trained."),
+        RunDirectory | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            parser=a_run,
+            help="A finished run that is round 0; without it round 0 is trained.",
+        ),
     ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -78,12 +85,11 @@ def pseudo(
     from semisalt.report.finish import report_run
     from semisalt.report.rounds import rounds_table
     from semisalt.report.rounds_board import log_rounds
-    from semisalt.run import find_run
 
     path = find_run(run or (config.stem if config else "pseudo"))
     request, recipe, own = understand(
         path,
-        find_run(source) if source else None,
+        source.path if source else None,
         config,
         settings_of(overrides, label_fraction, unlabelled_limit),
         rounds=rounds,
@@ -106,14 +112,14 @@ def pseudo(
 
 @app.command()
 def inspect(
-    run: RunArgument,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", parser=find_run, help="What holds round1 and so on: a name or a path.")
+    ],
     number: Annotated[int, typer.Option("--round", min=1, help="Which round's labels.")] = 1,
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Which fold; without it all of the round.")] = None,
     data: MovedOption = None,
 ) -> None:
     """Show what a round took and what it refused, by confidence: counts here, tiles in a picture for each fold.
-
-    RUN is the directory that holds round1 and so on.
 
     Example: [bold]semisalt pseudo inspect pseudo_cpu --round 1 --fold 0[/bold]
     """
@@ -122,14 +128,12 @@ def inspect(
     from semisalt.pseudo.labelling import label_directory
     from semisalt.pseudo.labels import verdicts_of
     from semisalt.report.gallery import verdict_table, write_gallery
-    from semisalt.run import RunDirectory, find_run
 
-    rounds = find_run(run)
-    if not (rounds / f"round{number}" / "config.yaml").exists():
-        there = ", ".join(sorted(found.parent.name for found in rounds.glob("round[1-9]*/config.yaml")))
-        none = "it has no rounds, semisalt pseudo makes them" if rounds.exists() else "it does not exist"
-        raise UserError(f"{rounds} holds no round {number}: {f'there are {there}' if there else none}")
-    directory = RunDirectory.open(rounds / f"round{number}")
+    if not (run / f"round{number}" / "config.yaml").exists():
+        there = ", ".join(sorted(found.parent.name for found in run.glob("round[1-9]*/config.yaml")))
+        none = "it has no rounds, semisalt pseudo makes them" if run.exists() else "it does not exist"
+        raise UserError(f"{run} holds no round {number}: {f'there are {there}' if there else none}")
+    directory = RunDirectory.open(run / f"round{number}")
     known = [at for at in range(directory.config.data.folds) if label_directory(directory, at).complete()]
     wanted = known if fold is None else [fold]
     if not known or fold not in (None, *known):

@@ -10,16 +10,16 @@ from semisalt.cli.options import (
     MosaicOption,
     MovedOption,
     RunArgument,
+    a_run,
     console,
     device,
     fold_list,
 )
 from semisalt.errors import UserError
+from semisalt.run import RunDirectory, find_run
 
-if TYPE_CHECKING:  # the help texts must not wait for torch
+if TYPE_CHECKING:
     from semisalt.config import Config
-    from semisalt.inference.compare import Subject
-    from semisalt.run import RunDirectory
 
 
 class Format(StrEnum):
@@ -66,33 +66,31 @@ def predict(
     from semisalt.inference.outputs import own_survey, unlabelled_of
     from semisalt.inference.outputs import predict as predict_tiles
     from semisalt.report.maps import overview, write_maps
-    from semisalt.run import RunDirectory, find_run
 
     if (files or data is not None) and out is None:
-        raise UserError(f"add --out FOLDER: {find_run(run)}/predictions is kept for the run's own data")
+        raise UserError(f"add --out FOLDER: {run.path}/predictions is kept for the run's own data")
     if files and data is not None:
         raise UserError("give files or --data, not both")
     if mosaic and (files or data is not None):
         raise UserError("--mosaic needs the neighbours of the run's own tiles: leave out files and --data")
-    directory = RunDirectory.open(find_run(run))
-    place, by = _found(study, directory, mosaic)
+    place, by = _found(study, run, mosaic)
     target = out or place / "predictions"
-    with directory.lock():
+    with run.lock():
         if files:
             tiles, cache = load_images(files), target / "folds"
         elif data is not None:
             tiles, cache = load_survey(data).unlabelled, target / "folds"
         else:
-            survey = own_survey(directory, None)
-            tiles, cache = unlabelled_of(directory, survey), place / "unlabelled"
-        prediction = predict_tiles(directory, tiles, cache, device(), console.print, by)
+            survey = own_survey(run, None)
+            tiles, cache = unlabelled_of(run, survey), place / "unlabelled"
+        prediction = predict_tiles(run, tiles, cache, device(), console.print, by)
         if mosaic:
             from semisalt.mosaics.apply import correction
 
-            prediction = correction(directory, survey, device(), console.print)(prediction)
+            prediction = correction(run, survey, device(), console.print)(prediction)
         write_maps(target, tiles.ids, prediction.probabilities, prediction.masks)
         picture = target / "overview.png"
-        overview(directory, prediction, picture)
+        overview(run, prediction, picture)
     console.print(f"{len(tiles)} tiles, {prediction.operating.words}")
     console.print(f"{target}/probability, {target}/mask\npicture: {picture}")
 
@@ -109,22 +107,20 @@ def submit(
     """
     from semisalt.inference.outputs import own_survey
     from semisalt.inference.outputs import submit as write_submission
-    from semisalt.run import RunDirectory, find_run
 
-    directory = RunDirectory.open(find_run(run))
-    place, by = _found(study, directory, mosaic)
-    with directory.lock():
-        survey = own_survey(directory, data)
+    place, by = _found(study, run, mosaic)
+    with run.lock():
+        survey = own_survey(run, data)
         correct = None
         if mosaic:
             from semisalt.mosaics.apply import correction
 
-            correct = correction(directory, survey, device(), console.print)
-        path = write_submission(directory, survey, device(), console.print, correct, by, place if study else None)
+            correct = correction(run, survey, device(), console.print)
+        path = write_submission(run, survey, device(), console.print, correct, by, place if study else None)
     console.print(f"submission: {path}")
 
 
-def _found(study: str | None, run: "RunDirectory", mosaic: bool) -> "tuple[Path, Config | None]":
+def _found(study: str | None, run: RunDirectory, mosaic: bool) -> "tuple[Path, Config | None]":
     """Where predictions go, and the recipe that makes them where it is not the run's own."""
     if study is None:
         return run.path, None
@@ -145,9 +141,8 @@ def show(run: RunArgument) -> None:
     Example: [bold]semisalt show cpu[/bold]
     """
     from semisalt.report.tables import results_table
-    from semisalt.run import RunDirectory, find_run
 
-    console.print(results_table(RunDirectory.open(find_run(run))))
+    console.print(results_table(run))
 
 
 def compare(
@@ -173,13 +168,16 @@ def compare(
 
     Example: [bold]semisalt compare baseline teacher runs/pseudo_cpu/round1 --format markdown > table.md[/bold]
     """
+    if len(runs) < 2:
+        raise UserError(f"{runs[0]} alone cannot be compared: name two runs or more (semisalt show RUN prints one)")
+    named = [_named(text) for text in runs]
+
     from semisalt.data.read import load_survey
+    from semisalt.inference.compare import Subject
     from semisalt.inference.compare import compare as compare_runs
     from semisalt.report.compare import comparison_csv, comparison_markdown, comparison_table
 
-    if len(runs) < 2:
-        raise UserError(f"{runs[0]} alone cannot be compared: name two runs or more (semisalt show RUN prints one)")
-    subjects = [_subject(text) for text in runs]
+    subjects = [Subject(name, parts) for name, parts in named]
     survey = load_survey(data or subjects[0].runs[0].source())
     comparison = compare_runs(subjects, survey, fold_list(folds), "half" if at is At.half else "cross_fitted")
     if form is Format.table:
@@ -189,15 +187,12 @@ def compare(
         typer.echo(text, nl=False)
 
 
-def _subject(text: str) -> "Subject":
+def _named(text: str) -> tuple[str, tuple[RunDirectory, ...]]:
     """'NAME=RUN,RUN' or 'RUN'; a path that exists is taken as it is, whatever it is called."""
-    from semisalt.inference.compare import Subject
-    from semisalt.run import RunDirectory, find_run
-
     if (find_run(text) / "config.yaml").exists():
         name, places = text, [text]
     else:
         head, equals, tail = text.partition("=")
         places = (tail if equals else head).split(",")
         name = head if equals else text
-    return Subject(name, tuple(RunDirectory.open(find_run(place)) for place in places))
+    return name, tuple(a_run(place) for place in places)

@@ -67,11 +67,11 @@ def study_status(study: StudyArgument) -> None:
 
     Example: [bold]semisalt study status study[/bold]
     """
+    directory = _study(study)
+
     from semisalt.report.trials import status_table
-    from semisalt.studies.directory import StudyDirectory
     from semisalt.studies.storage import silence_of
 
-    directory = StudyDirectory.find(study)
     console.print(status_table(directory.open_study(), silence_of(directory)))
 
 
@@ -81,11 +81,11 @@ def study_best(study: StudyArgument) -> None:
 
     Example: [bold]semisalt study best study[/bold]
     """
+    directory = _study(study)
+
     from semisalt.report.trials import best_table, holdout_table
     from semisalt.studies.best import best_trial, write_best
-    from semisalt.studies.directory import StudyDirectory
 
-    directory = StudyDirectory.find(study)
     best = best_trial(directory.open_study(), directory.path)
     result = directory.holdout_result()
     result = result if result is not None and result["best_trial"] == best.number else None
@@ -101,10 +101,10 @@ def study_report(study: StudyArgument) -> None:
 
     Example: [bold]semisalt study report study[/bold]
     """
-    from semisalt.report.study import write_report
-    from semisalt.studies.directory import StudyDirectory
+    directory = _study(study)
 
-    directory = StudyDirectory.find(study)
+    from semisalt.report.study import write_report
+
     console.print(f"page: {write_report(directory, directory.open_study())}")
 
 
@@ -128,6 +128,13 @@ def study_board(
     url = StudyDirectory.find(study).url
     sys.stdout.flush()
     os.execv(program, [str(program), url, "--port", str(port)])  # noqa: S606  # this process becomes the board
+
+
+def _study(text: str) -> "StudyDirectory":
+    """The study that a user names. Raises UserError where there is none: before anything slow is imported."""
+    from semisalt.studies.directory import StudyDirectory
+
+    return StudyDirectory.find(text)
 
 
 def _ways_on(directory: "StudyDirectory", recipe: Path) -> str:

@@ -12,19 +12,25 @@ from semisalt.cli.options import (
     LimitOption,
     RunOption,
     SetOption,
+    a_run,
     console,
     fold_list,
     rank,
     settings_of,
 )
 from semisalt.errors import UserError
+from semisalt.recipe import load_config
+from semisalt.run import RunDirectory, find_run
 
 FoldsOption = Annotated[str | None, typer.Option("--folds", help="Which folds, for example 0,1; without it all.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was begun.")]
 FromOption = Annotated[
-    str | None,
+    RunDirectory | None,
     typer.Option(
-        "--from", metavar="RUN", help="A finished run of the same networks and folds, whose weights to begin with."
+        "--from",
+        metavar="RUN",
+        parser=a_run,
+        help="A finished run of the same networks and folds, whose weights to begin with.",
     ),
 ]
 
@@ -93,20 +99,9 @@ def _train(
     data: Path | None,
     settings: list[str],
     folds: str | None,
-    source: str | None,
+    source: RunDirectory | None,
     resume: bool,
 ) -> None:
-    from accelerate import PartialState
-
-    from semisalt.data.read import load_survey
-    from semisalt.data.source import choose_source
-    from semisalt.mosaics.groups import grouped, warn_of_crossings
-    from semisalt.recipe import load_config
-    from semisalt.report.finish import report_run
-    from semisalt.report.tables import results_table
-    from semisalt.run import RunDirectory, find_run
-    from semisalt.training.job import run_training
-
     path = find_run(name)
     wanted = fold_list(folds)
     # A run that goes on has a recipe and data of its own; what is given is compared with them.
@@ -114,20 +109,29 @@ def _train(
     if begun and begun.config.method != method and "round" not in begun.provenance:
         own = begun.config.command
         raise UserError(f"{path} was begun by semisalt {own}; go on with: semisalt {own} --run {name} --resume")
-    start = RunDirectory.open(find_run(source)) if source else None
     # The command is the method, whatever the recipe was written for.
     settings = [*settings, f"method={method}"]
     written = begun.path / "config.yaml" if begun and config is None else config
     recipe = load_config(written, settings)
     if config is not None and (meant := load_config(config)).method not in ("supervised", method):
         console.print(f"{config} is written for semisalt {meant.command}; this is semisalt {recipe.command}")
+
+    from accelerate import PartialState
+
+    from semisalt.data.read import load_survey
+    from semisalt.data.source import choose_source
+    from semisalt.mosaics.groups import grouped, warn_of_crossings
+    from semisalt.report.finish import report_run
+    from semisalt.report.tables import results_table
+    from semisalt.training.job import run_training
+
     # The first process makes or decodes the tiles, the others find them.
     with PartialState().main_process_first():
         chosen, sentence = choose_source(data or (begun.source() if begun else None))
         survey = grouped(load_survey(chosen), recipe)
         console.print(sentence)
         warn_of_crossings(survey, recipe, console.print)
-    run_training(path, survey, recipe, folds=wanted, resume=resume, announce=console.print, start=start)
+    run_training(path, survey, recipe, folds=wanted, resume=resume, announce=console.print, start=source)
     if rank() == 0:
         finished = RunDirectory.open(path)
         with finished.lock():

@@ -18,6 +18,7 @@ from semisalt.inference.build import channels_of
 from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
 from semisalt.methods.build import build_method
+from semisalt.provenance import collect_provenance
 from semisalt.pseudo.figures import RoundFigures, figures_of
 from semisalt.pseudo.guards import refuse_collapsed_round
 from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fold
@@ -25,7 +26,7 @@ from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels
 from semisalt.pseudo.recipe import lesson_shares, round_recipe
 from semisalt.pseudo.request import Request, check_request, fixed, standing
 from semisalt.recipe import differences
-from semisalt.run import RunDirectory, collect_provenance
+from semisalt.run import RunDirectory
 from semisalt.training.crossval import Division, divide, train_folds
 from semisalt.training.job import run_training
 from semisalt.training.lesson import Lesson

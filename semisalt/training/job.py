@@ -15,7 +15,8 @@ from semisalt.inference.build import build_network, channels_of
 from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
 from semisalt.methods.build import build_method
-from semisalt.run import RunDirectory, collect_provenance
+from semisalt.provenance import collect_provenance
+from semisalt.run import RunDirectory
 from semisalt.training.crossval import Division, LessonOf, Watch, divide, train_folds
 from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
