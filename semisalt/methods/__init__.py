@@ -1,5 +1,6 @@
 """What a training step computes. The loop (training/fit.py) knows nothing else of a method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,7 +37,8 @@ class Method(Protocol):
     `networks` are trained and checkpointed. The loop replaces each by its compiled or distributed form before the
     first step, so `step` calls `self.networks[i]` and keeps no other reference. `followers` are moved to the device
     with them, and never trained. `predictor` is the plain network that is validated, kept as snapshots and used for
-    predictions; `beside` names others whose score is logged. `state_dict` holds what else a resumed run needs.
+    predictions; `beside` names others whose score is logged. `state_dict` holds what else a resumed run needs: a method
+    that has nothing of the kind leaves these as they are here.
     """
 
     networks: list[nn.Module]
@@ -46,9 +48,9 @@ class Method(Protocol):
         """The losses of one batch, under the loop's precision."""
         ...
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, progress: Progress) -> None:  # noqa: ARG002
         """Called when the optimiser has moved the weights."""
-        ...
+        return
 
     def predictor(self) -> nn.Module:
         """The network whose predictions count."""
@@ -56,12 +58,12 @@ class Method(Protocol):
 
     def beside(self) -> dict[str, nn.Module]:
         """Plain networks that are validated for the log alone, by name."""
-        ...
+        return {}
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """State beside the networks' own."""
-        ...
+        return {}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:  # noqa: ARG002
         """Restore `state_dict`."""
-        ...
+        return

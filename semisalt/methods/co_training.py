@@ -1,6 +1,6 @@
 """Deep co-training: networks that agree on unlabelled tiles, and resist each other's adversarial examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 
 import torch
@@ -12,7 +12,7 @@ from semisalt.data.channels import Channels
 from semisalt.losses.mix import mix
 from semisalt.losses.view_agreement import view_agreement
 from semisalt.losses.view_difference import view_difference
-from semisalt.methods import LEAST_LOSS, Losses, Progress
+from semisalt.methods import LEAST_LOSS, Losses, Method, Progress
 from semisalt.methods.adversarial import fgsm
 from semisalt.methods.ramp import ramp
 from semisalt.models.views import Views
@@ -20,7 +20,7 @@ from semisalt.models.views import Views
 Fooled = dict[tuple[int, int], torch.Tensor]
 
 
-class CoTraining:
+class CoTraining(Method):
     """L = L_sup(labelled) + w · (agreement · L_cot(unlabelled) + difference · L_dif(all)).
 
     L_sup is twice the mean of the views' losses: of two views the paper's sum, of more of that size, as L_dif is.
@@ -60,9 +60,6 @@ class CoTraining:
         health = _health(bare.detach()) | {"consistency_share": share}
         return Losses(supervised + weighed, parts, health)
 
-    def after_step(self, progress: Progress) -> None:
-        """Nothing to do."""
-
     def predictor(self) -> nn.Module:
         """The views' mean."""
         return self._views
@@ -70,13 +67,6 @@ class CoTraining:
     def beside(self) -> dict[str, nn.Module]:
         """Each view alone."""
         return {f"view{at}": view for at, view in enumerate(self._views)}
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Nothing beside the views' own."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Nothing to restore."""
 
     def _look(self, own: Sequence[Batch]) -> tuple[list[torch.Tensor], Fooled]:
         """Each view's logits [N, H, W] on its tiles; by (i, j), those of view j on the examples against view i."""

@@ -10,13 +10,13 @@ from semisalt.data.batches import Batch
 from semisalt.data.channels import Channels
 from semisalt.losses.consistency import squared_consistency, sure, threshold_consistency
 from semisalt.losses.mix import mix
-from semisalt.methods import LEAST_LOSS, Losses, Progress
+from semisalt.methods import LEAST_LOSS, Losses, Method, Progress
 from semisalt.methods.cutmix import boxes, paste
 from semisalt.methods.ramp import ramp
 from semisalt.models.ema import Average
 
 
-class MeanTeacher:
+class MeanTeacher(Method):
     """L = L_sup(labelled) + w · L_cons(strong view of unlabelled, teacher's word on the weak view).
 
     With `teacher.consistency: tiles` L_cons is L_sup itself, against the teacher's hard masks of whole tiles: of those

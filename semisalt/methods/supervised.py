@@ -1,16 +1,15 @@
 """Plain supervision: the labelled tiles and a mix of losses."""
 
-import torch
 from torch import nn
 
 from semisalt.config import LossConfig
 from semisalt.data.batches import Batch
 from semisalt.data.channels import Channels
 from semisalt.losses.mix import mix
-from semisalt.methods import Losses, Progress
+from semisalt.methods import Losses, Method, Progress
 
 
-class Supervised:
+class Supervised(Method):
     """The write-up's training: BCE first, then a mix with the Lovász hinge from the switch epoch on."""
 
     def __init__(self, network: nn.Module, channels: Channels, loss: LossConfig) -> None:
@@ -27,20 +26,6 @@ class Supervised:
         total, parts = mix(cropped, batch.targets.to(cropped.dtype) / 255, self.loss.at(progress.epoch))
         return Losses(total, parts)
 
-    def after_step(self, progress: Progress) -> None:
-        """Nothing to do."""
-
     def predictor(self) -> nn.Module:
         """The trained network."""
         return self._plain
-
-    def beside(self) -> dict[str, nn.Module]:
-        """There is one network only."""
-        return {}
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Nothing beside the network's own."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Nothing to restore."""
