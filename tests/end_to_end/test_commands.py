@@ -69,6 +69,8 @@ def test_from_tiles_to_a_submission(semisalt: Command, survey_path: Path, tmp_pa
         assert np.array_equal(rle.decode(row["rle_mask"], (48, 40)), mask > 0)
 
     assert f"{results['cross_fitted']['value']:.3f}".lstrip("0") in semisalt("show", "first").stdout
+    mistake = semisalt("predict", "first", "tile.png", code=2).stderr
+    assert "add --out FOLDER: runs/first/predictions is kept" in " ".join(mistake.split())
 
 
 def test_predictions_know_their_data(semisalt: Command, survey_path: Path, tmp_path: Path) -> None:
@@ -143,7 +145,6 @@ def test_mistakes_end_with_code_2_and_a_way_out(semisalt: Command, survey_path: 
         ("baseline", "--config", TEST_RECIPE, "--data", survey_path, "--folds", "7"): "folds are 0 to 1",
         ("show", "absent"): "absent is not a run",
         ("predict", "absent"): "absent is not a run",
-        ("predict", "absent", "tile.png"): "add --out FOLDER: runs/absent/predictions is kept",
         ("baseline", "--data", survey_path, "--set", "model.weights=none.pth"): "none.pth",
         ("data", "synth", survey_path): "not an empty folder",
         ("data", "synth", "file/new", "--tiles", "3", "--size", "32x32"): "Not a directory: choose another place",
