@@ -8,32 +8,24 @@ from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs
 
 from semisalt.config import Config
 from semisalt.data.tiles import Survey, TileSet
-from semisalt.errors import NotFiniteError, RefusedError, UserError
+from semisalt.errors import NotFiniteError, RefusedError
 from semisalt.files import write_json
-from semisalt.inference.build import channels_of
-from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
-from semisalt.methods.build import build_method
-from semisalt.provenance import collect_provenance
 from semisalt.pseudo.figures import RoundFigures, figures_of
 from semisalt.pseudo.guards import refuse_collapsed_round
-from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fold
-from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels, refuse_other_models
-from semisalt.pseudo.recipe import lesson_shares, round_recipe
+from semisalt.pseudo.labelling import Announce
+from semisalt.pseudo.processes import by_main
+from semisalt.pseudo.recipe import round_recipe
 from semisalt.pseudo.request import Request, check_request, fixed, standing
-from semisalt.recipe import differences
+from semisalt.pseudo.single import Round
 from semisalt.run import RunDirectory
-from semisalt.training.crossval import Division, divide, train_folds
+from semisalt.training.crossval import divide
 from semisalt.training.job import run_training
-from semisalt.training.lesson import Lesson
 from semisalt.training.settle import settle
-from semisalt.training.source import start_weights
-
-INFLATED = "the labels come from all folds' models, which have learned from the tiles that are scored (--pooled)"
 
 # The other processes wait while the first one labels.
 _LONGEST_WAIT = timedelta(days=2)
@@ -79,8 +71,8 @@ def run_pseudo(
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)])
     main = accelerator.is_main_process
     with ExitStack() as held:
-        _by_main(accelerator, lambda: held.enter_context(RunDirectory(request.path).lock()))
-        _by_main(accelerator, lambda: check_request(request, survey, config, resume=resume))
+        by_main(accelerator, lambda: held.enter_context(RunDirectory(request.path).lock()))
+        by_main(accelerator, lambda: check_request(request, survey, config, resume=resume))
         first = _first_round(request, survey, config, announce, report, accelerator)
         settled = _settled(config, request, first, survey, accelerator) if request.source else first.config
         recipe = round_recipe(settled, config)
@@ -90,7 +82,7 @@ def run_pseudo(
         there, ended = standing(request.path), f"all {request.rounds} rounds were run"
         for number in range(1, request.rounds + 1):
             try:
-                run = _round(number, request, survey, recipe, division, bare, runs[-1], accelerator, announce)
+                run = Round(number, runs[-1], request, survey, recipe, division, bare, accelerator, announce).finish()
                 fresh = figures_of(number, [*runs, run], survey, division, bare, request.folds)
                 refuse_collapsed_round(run, fresh.guards)
             except (RefusedError, NotFiniteError) as refusal:
@@ -118,26 +110,6 @@ def run_pseudo(
         if main:
             _note(request, outcome, progress)
         return outcome
-
-
-def _by_main(accelerator: Accelerator, act: Callable[[], object]) -> None:
-    """Let the main process do what is done once, while the others wait; what it refuses, all processes refuse.
-
-    Raises UserError, or RefusedError, on each of them.
-    """
-    refusal: UserError | None = None
-    if accelerator.is_main_process:
-        try:
-            act()
-        except UserError as error:
-            refusal = error
-    said = [(str(refusal), isinstance(refusal, RefusedError)) if refusal else None]
-    broadcast_object_list(said)
-    if refusal:
-        raise refusal
-    if said[0] is not None:
-        text, by_guards = said[0]
-        raise RefusedError(text) if by_guards else UserError(text)
 
 
 def _best(figures: Sequence[RoundFigures]) -> int:
@@ -192,88 +164,3 @@ def _settled(config: Config, request: Request, first: RunDirectory, survey: Surv
             training = config.training.model_copy(update={"precision": known.config.training.precision})
             config = config.model_copy(update={"training": training})
     return settle(config, survey, accelerator.device).config
-
-
-def _round(
-    number: int,
-    request: Request,
-    survey: Survey,
-    recipe: Config,
-    division: Division,
-    bare: TileSet,
-    before: RunDirectory,
-    accelerator: Accelerator,
-    announce: Announce,
-) -> RunDirectory:
-    """Label by the round before, train, evaluate; whatever of it is finished is kept."""
-    run, main = request.run(number), accelerator.is_main_process
-    announce(f"round {number}: labels by {before.path}")
-    with ExitStack() as held:
-        _by_main(accelerator, lambda: held.enter_context(run.lock()))
-
-        def label() -> None:
-            _begin(number, run, request, survey, recipe, before, accelerator)
-            # The source is held while it is predicted, no longer: others may learn from it at the same time.
-            with before.lock(wait=announce):
-                for fold in request.folds:
-                    _refuse_labels_that_went(run, fold)
-                    voters = request.folds if request.pooled else (fold,)
-                    half = (number - 1) % 2 if recipe.pseudo.use == "half_swap" else None
-                    maps = before.maps_of(recipe.data.unlabelled_limit, recipe.seed)
-                    task = Task(before, fold, voters, bare, division, maps, half)
-                    label_fold(task, recipe.pseudo, label_directory(run, fold), accelerator.device, announce)
-
-        _by_main(accelerator, label)
-
-        def lesson(fold: int, division: Division) -> Lesson:
-            folder = label_directory(run, fold)
-            provenance = folder.provenance()
-            refuse_other_labels(folder, provenance, fold, pooled=request.pooled)
-            if not request.pooled:
-                refuse_leak(folder, provenance, division.validation(fold).ids)
-            tiles = load_labels(folder, division.candidates(fold, bare))
-            start = start_weights(before, fold) if recipe.pseudo.start == "previous" else None
-            if start and not run.fold(fold).begun:  # a fold that was has weights of its own
-                refuse_other_models(folder, provenance, before.path, start)
-            return Lesson(tiles, lesson_shares(recipe), start)
-
-        train_folds(run, survey, request.folds, build_method, accelerator, lesson)
-        if main:
-            evaluate(run, survey.labelled)
-    accelerator.wait_for_everyone()
-    return run
-
-
-def _refuse_labels_that_went(run: RunDirectory, fold: int) -> None:
-    """A fold that has begun to learn from labels must not go on with others."""
-    labels, folder = label_directory(run, fold), run.fold(fold)
-    if folder.checkpoint.exists() and not folder.result.exists() and not labels.complete():
-        raise UserError(
-            f"{labels.path} is gone, and fold {fold} had begun to learn from it: remove {folder.path}, too, to label "
-            "and train the fold anew"
-        )
-
-
-def _begin(
-    number: int,
-    run: RunDirectory,
-    request: Request,
-    survey: Survey,
-    recipe: Config,
-    before: RunDirectory,
-    accelerator: Accelerator,
-) -> None:
-    """Create the round's directory, or see that it is what is asked for."""
-    if (run.path / "config.yaml").exists():
-        problems = differences(recipe, run.config)
-        if run.provenance["data"] != survey.fingerprint:
-            problems.append("data: another fingerprint")
-        if problems:
-            raise UserError(f"{run.path} cannot be resumed, it was made differently:\n  " + "\n  ".join(problems))
-        return
-    provenance = collect_provenance(survey.fingerprint, survey.source, recipe.seed, accelerator.device)
-    provenance["channels"] = asdict(channels_of(recipe, survey))
-    provenance["round"] = number
-    provenance["labels_by"] = str(before.path.resolve())
-    provenance["inflated"] = INFLATED if request.pooled else before.inflated
-    RunDirectory.create(run.path, recipe, provenance)

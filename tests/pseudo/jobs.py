@@ -7,7 +7,7 @@ from typing import Any
 
 from semisalt.config import Config
 from semisalt.inference import ensemble
-from semisalt.pseudo import labelling, rounds
+from semisalt.pseudo import labelling, rounds, single
 from semisalt.pseudo.request import Request
 from semisalt.training import fit
 from semisalt.training.fit import Trainer
@@ -70,10 +70,10 @@ MOMENTS: dict[str, Callable[[], None]] = {
     ),
     "labels without provenance": lambda: _before(labelling, "write_provenance", _kill, _round("round1")),
     "in round 1's training": lambda: _in_training("round1", 1),
-    "before round 1 is evaluated": lambda: _before(rounds, "evaluate", _kill, _round("round1")),
+    "before round 1 is evaluated": lambda: _before(single, "evaluate", _kill, _round("round1")),
     "between the rounds": lambda: _before(rounds, "_note", _kill, lambda *_: True),
     "round 2 has a directory": lambda: _before(
-        rounds, "label_fold", _kill, lambda task, *_: "round1" in str(task.source.path)
+        single, "label_fold", _kill, lambda task, *_: "round1" in str(task.source.path)
     ),
     "in round 2's training": lambda: _in_training("round2", 3),
     "before the table": lambda: _before(

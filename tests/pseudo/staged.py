@@ -9,7 +9,7 @@ from rich.console import Console
 
 from semisalt.config import Config
 from semisalt.data.tiles import Survey
-from semisalt.pseudo import rounds
+from semisalt.pseudo import single
 from semisalt.pseudo.request import Request
 from semisalt.pseudo.rounds import Outcome, run_pseudo
 from semisalt.run import RunDirectory
@@ -31,7 +31,7 @@ class Training:
         self.lessons: dict[tuple[str, int], Lesson] = {}
         self.wrong: dict[str, int] = {}
         self.strike: str | None = None
-        monkeypatch.setattr(rounds, "train_folds", self)
+        monkeypatch.setattr(single, "train_folds", self)
 
     def __call__(
         self,

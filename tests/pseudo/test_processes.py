@@ -9,18 +9,18 @@ SCRIPT = """
 import sys
 from accelerate import Accelerator
 from semisalt.errors import RefusedError, UserError
-from semisalt.pseudo.rounds import _by_main
+from semisalt.pseudo.processes import by_main
 
 accelerator = Accelerator(cpu=True)
 done = []
-_by_main(accelerator, lambda: done.append(1))
+by_main(accelerator, lambda: done.append(1))
 
 def refuse(kind):
     raise kind("no tile was taken")
 
 for kind in (UserError, RefusedError):
     try:
-        _by_main(accelerator, lambda: refuse(kind))
+        by_main(accelerator, lambda: refuse(kind))
     except UserError as error:
         # One write each: lines of two processes must not mix.
         who = f"{accelerator.process_index} of {accelerator.num_processes}"

@@ -10,11 +10,12 @@ import pytest
 from semisalt.data.tiles import Survey
 from semisalt.errors import UserError
 from semisalt.files import write_json
+from semisalt.inference.evaluate import evaluate
 from semisalt.inference.weights import save_weights
 from semisalt.pseudo import rounds
 from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.request import Request, fixed, understand
-from semisalt.pseudo.rounds import INFLATED
+from semisalt.pseudo.single import INFLATED
 from semisalt.report.rounds import rounds_table
 from semisalt.report.tables import results_table
 from semisalt.run import RunDirectory
@@ -147,7 +148,7 @@ def test_pooled_scores_are_marked_wherever_they_stand(source: RunDirectory, tile
 
 
 def results_table_of(run: RunDirectory, survey: Survey) -> Any:
-    rounds.evaluate(run, survey.labelled)
+    evaluate(run, survey.labelled)
     return results_table(run)
 
 

@@ -10,7 +10,7 @@ import pytest
 from semisalt.data.tiles import Survey
 from semisalt.errors import NotFiniteError, RefusedError, UserError
 from semisalt.inference.ensemble import voters_of
-from semisalt.pseudo import labelling, rounds
+from semisalt.pseudo import labelling, rounds, single
 from semisalt.pseudo.labelling import label_directory
 from semisalt.pseudo.labels import verdicts_of
 from semisalt.pseudo.request import folds_of, standing, understand
@@ -150,14 +150,14 @@ def test_a_leak_in_a_later_round_is_an_error_and_no_end(
 def test_a_later_round_that_diverges_ends_the_run(
     source: RunDirectory, tiles: Survey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = rounds.train_folds
+    train = single.train_folds
 
     def diverge(run: RunDirectory, *rest: Any) -> None:
         if run.path.name == "round2":
             raise NotFiniteError("the loss is not finite")
         train(run, *rest)
 
-    monkeypatch.setattr(rounds, "train_folds", diverge)
+    monkeypatch.setattr(single, "train_folds", diverge)
     outcome = start(request_of(source), tiles)
     assert len(outcome.rounds) == 2
     assert outcome.ended == "round 2 diverged: the loss is not finite"
@@ -335,7 +335,7 @@ def test_the_source_is_free_while_a_round_is_trained(
             free.append(True)
         training(*arguments)
 
-    monkeypatch.setattr(rounds, "train_folds", train)
+    monkeypatch.setattr(single, "train_folds", train)
     start(request_of(source, rounds=1), tiles)
     assert free == [True]
 
