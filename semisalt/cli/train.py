@@ -1,5 +1,6 @@
 """semisalt baseline, teacher, cotrain: training a run."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -35,61 +36,51 @@ FromOption = Annotated[
 ]
 
 
-def baseline(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    run: RunOption = None,
-    overrides: SetOption = None,
-    folds: FoldsOption = None,
-    label_fraction: FractionOption = None,
-    unlabelled_limit: LimitOption = None,
-    source: FromOption = None,
-    resume: ResumeOption = False,
-) -> None:
+def _command(name: str, method: str, help_text: str) -> Callable[..., None]:
+    """The command that trains by `method`: all have the same options."""
+
+    def command(
+        config: ConfigOption = None,
+        data: DataOption = None,
+        run: RunOption = None,
+        overrides: SetOption = None,
+        folds: FoldsOption = None,
+        label_fraction: FractionOption = None,
+        unlabelled_limit: LimitOption = None,
+        source: FromOption = None,
+        resume: ResumeOption = False,
+    ) -> None:
+        settings = settings_of(overrides, label_fraction, unlabelled_limit)
+        _train(method, run or (config.stem if config else name), config, data, settings, folds, source, resume)
+
+    command.__name__, command.__doc__ = name, help_text
+    return command
+
+
+baseline = _command(
+    "baseline",
+    "supervised",
     """Train the supervised baseline: a U-Net a fold, scored on the fold's own held-out tiles.
 
     Example: [bold]semisalt baseline --config configs/cpu.yaml --data data/tgs --folds 0[/bold]
-    """
-    settings = settings_of(overrides, label_fraction, unlabelled_limit)
-    _train("supervised", run or (config.stem if config else "baseline"), config, data, settings, folds, source, resume)
-
-
-def teacher(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    run: RunOption = None,
-    overrides: SetOption = None,
-    folds: FoldsOption = None,
-    label_fraction: FractionOption = None,
-    unlabelled_limit: LimitOption = None,
-    source: FromOption = None,
-    resume: ResumeOption = False,
-) -> None:
+    """,
+)
+teacher = _command(
+    "teacher",
+    "mean_teacher",
     """Train by mean teacher: unlabelled tiles join in, and the network learns to agree with its own average on them.
 
     Example: [bold]semisalt teacher --config configs/teacher.yaml --data data/tgs --label-fraction 0.1 --folds 0[/bold]
-    """
-    settings = settings_of(overrides, label_fraction, unlabelled_limit)
-    _train("mean_teacher", run or (config.stem if config else "teacher"), config, data, settings, folds, source, resume)
-
-
-def cotrain(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    run: RunOption = None,
-    overrides: SetOption = None,
-    folds: FoldsOption = None,
-    label_fraction: FractionOption = None,
-    unlabelled_limit: LimitOption = None,
-    source: FromOption = None,
-    resume: ResumeOption = False,
-) -> None:
+    """,
+)
+cotrain = _command(
+    "cotrain",
+    "co_training",
     """Train by deep co-training: networks that agree on unlabelled tiles, and resist each other's adversarial examples.
 
     Example: [bold]semisalt cotrain --config configs/cotrain.yaml --data data/tgs --label-fraction 0.1 --folds 0[/bold]
-    """
-    settings = settings_of(overrides, label_fraction, unlabelled_limit)
-    _train("co_training", run or (config.stem if config else "cotrain"), config, data, settings, folds, source, resume)
+    """,
+)
 
 
 def _train(

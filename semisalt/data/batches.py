@@ -39,6 +39,10 @@ class Batch:
     indices: torch.Tensor
     strong: torch.Tensor | None = None
 
+    def salt(self, logits: torch.Tensor) -> torch.Tensor:
+        """The targets as probabilities [L, H, W], of the logits' type."""
+        return self.targets.to(logits.dtype) / 255
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`; copies from pinned memory do not wait."""
         return self if self.images.device == device else self._each(lambda part: part.to(device, non_blocking=True))

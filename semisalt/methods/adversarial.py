@@ -37,7 +37,7 @@ def fgsm(network: nn.Module, channels: Channels, batch: Batch, epsilon: float) -
     try:
         logits = channels.crop(network(channels(grey, batch.depths)))
         own = (logits[len(batch.targets) :] > 0).to(logits.dtype)
-        loss = bce(logits, torch.cat([batch.targets.to(logits.dtype) / 255, own]))
+        loss = bce(logits, torch.cat([batch.salt(logits), own]))
         # With respect to the tiles alone: a backward pass would leave the attack's gradients with the weights.
         (gradient,) = torch.autograd.grad(loss, grey)
     finally:

@@ -94,7 +94,7 @@ class CoTraining(Method):
         """Twice the mean over the views of the configured mix, each on its own labelled tiles; and its parts' means."""
         weights = self.config.loss.at(progress.epoch)
         pairs = [
-            mix(logits[: len(tiles.targets)], tiles.targets.to(logits.dtype) / 255, weights)
+            mix(logits[: len(tiles.targets)], tiles.salt(logits), weights)
             for logits, tiles in zip(clean, own, strict=True)
         ]
         totals, parts = zip(*pairs, strict=True)

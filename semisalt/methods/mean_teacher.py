@@ -49,7 +49,7 @@ class MeanTeacher(Method):
         logits = self.channels.crop(self.networks[0](self.channels(torch.cat([images[:count], strong]), depths)))
         labelled, unlabelled = logits[:count], logits[count:]
         weights = self.config.loss.at(progress.epoch)
-        supervised, parts = mix(labelled, batch.targets.to(labelled.dtype) / 255, weights)
+        supervised, parts = mix(labelled, batch.salt(labelled), weights)
         if config.consistency == "tiles":
             same = agreed(words, config.agreement)
             taken = same & (same.flip(0) | ~box.flatten(1).any(dim=1))  # a pasted part counts as well

@@ -23,7 +23,7 @@ class Supervised(Method):
         """Loss over the tiles' own pixels: padding never counts."""
         logits = self.networks[0](self.channels(batch.images, batch.depths))
         cropped = self.channels.crop(logits)
-        total, parts = mix(cropped, batch.targets.to(cropped.dtype) / 255, self.loss.at(progress.epoch))
+        total, parts = mix(cropped, batch.salt(cropped), self.loss.at(progress.epoch))
         return Losses(total, parts)
 
     def predictor(self) -> nn.Module:
