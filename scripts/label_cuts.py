@@ -36,6 +36,8 @@ def main() -> None:
         for other in division.others(options.fold)
         if len(division.aside(other)) and options.tiles_of in (None, other)
     ]
+    if not others:
+        parser.error("no tiles were set aside there: a label fraction under 1 sets tiles of every other fold aside")
     order = np.concatenate([np.flatnonzero(~division.kept & (division.folds == other)) for other in others])
     tiles = division.tiles.subset(order)
     assert tiles.masks is not None  # noqa: S101  # the division holds labelled tiles

@@ -10,7 +10,7 @@ from semisalt.cli import main
 try:
     main()
 finally:
-    print(sorted({"torch", "optuna.storages", "scipy"} & set(sys.modules)))
+    print(sorted({"torch", "scipy"} & set(sys.modules)))
 """
 
 
@@ -25,6 +25,7 @@ finally:
         ["baseline", "--run", "nope", "--resume"],
         ["teacher", "--config", "nope.yaml"],
         ["pseudo", "--from", "nope"],
+        ["study", "status", "nope"],
     ],
     ids=" ".join,
 )
