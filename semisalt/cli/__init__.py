@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from semisalt.cli import data, machine, mosaic, pseudo, runs, study, train
-from semisalt.cli.options import console, rank
+from semisalt.cli.options import console
 from semisalt.errors import UserError
 from semisalt.memory import keep_freed_memory
+from semisalt.processes import rank
 
 # A path that cannot be written where the user wants it: that is no fault of ours, whoever notices it.
 _OF_THE_PLACE = (
@@ -68,5 +69,7 @@ def main() -> None:
             raise
         # Making a folder where a file lies is reported as "File exists", which says nothing of what is wrong with it.
         wrong = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
-        print(f"error: {error.filename}: {wrong}: choose another place", file=sys.stderr)
+        # A write that fills the disk knows no name.
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"error: {named}{wrong}: choose another place", file=sys.stderr)
         sys.exit(2)

@@ -1,6 +1,5 @@
 """What several commands share: their options, the console, the device."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ import typer
 from rich.console import Console
 
 from semisalt.errors import UserError
+from semisalt.processes import join
 from semisalt.run import RunDirectory, find_run
 
 if TYPE_CHECKING:  # the help texts must not wait for torch
@@ -76,14 +76,7 @@ def fold_list(text: str | None) -> list[int] | None:
     return [int(part) for part in parts]
 
 
-def rank() -> int:
-    """This process's number among those that torchrun started; 0 alone."""
-    return int(os.environ.get("RANK", "0"))
-
-
 def device() -> "torch.device":
     """Where networks run."""
-    from accelerate import PartialState
-
-    device: torch.device = PartialState().device
+    device: torch.device = join().device
     return device

@@ -16,10 +16,10 @@ from semisalt.cli.options import (
     a_run,
     console,
     fold_list,
-    rank,
     settings_of,
 )
 from semisalt.errors import UserError
+from semisalt.processes import join, part, rank
 from semisalt.run import RunDirectory, find_run
 
 app = typer.Typer(invoke_without_command=True)
@@ -75,8 +75,6 @@ def pseudo(
     """
     if context.invoked_subcommand is not None:
         return
-    from accelerate import PartialState
-
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
     from semisalt.mosaics.groups import grouped
@@ -98,7 +96,7 @@ def pseudo(
         early_stop=False if to_the_end else None,
         resume=resume,
     )
-    with PartialState().main_process_first():
+    with join().main_process_first():
         chosen, sentence = choose_source(data or (own.source() if own else None))
         survey = grouped(load_survey(chosen), recipe)
     console.print(sentence)
@@ -108,6 +106,7 @@ def pseudo(
     if rank() == 0:
         console.print(rounds_table(outcome))
         console.print(f"curves: tensorboard --logdir {path}")
+    part()
 
 
 @app.command()

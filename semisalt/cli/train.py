@@ -16,10 +16,10 @@ from semisalt.cli.options import (
     a_run,
     console,
     fold_list,
-    rank,
     settings_of,
 )
 from semisalt.errors import UserError
+from semisalt.processes import join, part, rank
 from semisalt.recipe import load_config
 from semisalt.run import RunDirectory, find_run
 
@@ -107,8 +107,6 @@ def _train(
     if config is not None and (meant := load_config(config)).method not in ("supervised", method):
         console.print(f"{config} is written for semisalt {meant.command}; this is semisalt {recipe.command}")
 
-    from accelerate import PartialState
-
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source
     from semisalt.mosaics.groups import grouped, warn_of_crossings
@@ -117,7 +115,7 @@ def _train(
     from semisalt.training.job import run_training
 
     # The first process makes or decodes the tiles, the others find them.
-    with PartialState().main_process_first():
+    with join().main_process_first():
         chosen, sentence = choose_source(data or (begun.source() if begun else None))
         survey = grouped(load_survey(chosen), recipe)
         console.print(sentence)
@@ -129,3 +127,4 @@ def _train(
             picture = report_run(finished, survey.labelled)
         console.print(results_table(finished))
         console.print(f"pictures: {picture}\ncurves: tensorboard --logdir {path.parent}")
+    part()

@@ -4,21 +4,19 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
 
 from semisalt.config import Config
 from semisalt.data.tiles import Survey, TileSet
 from semisalt.errors import NotFiniteError, RefusedError
 from semisalt.files import write_json
 from semisalt.inference.outputs import bare_tiles
+from semisalt.processes import by_main, joined
 from semisalt.pseudo.figures import RoundFigures, figures_of
 from semisalt.pseudo.guards import refuse_collapsed_round
 from semisalt.pseudo.labelling import Announce
-from semisalt.pseudo.processes import by_main
 from semisalt.pseudo.recipe import round_recipe
 from semisalt.pseudo.request import Request, check_request, fixed, standing
 from semisalt.pseudo.single import Round
@@ -26,9 +24,6 @@ from semisalt.run import RunDirectory
 from semisalt.training.crossval import divide
 from semisalt.training.job import run_training
 from semisalt.training.settle import settle
-
-# The other processes wait while the first one labels.
-_LONGEST_WAIT = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ def run_pseudo(
     Raises:
         UserError: rounds are there already, or are not; they were made otherwise; see also label_fold and Trainer.fit.
     """
-    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)])
+    accelerator = joined()
     main = accelerator.is_main_process
     with ExitStack() as held:
         by_main(accelerator, lambda: held.enter_context(RunDirectory(request.path).lock()))

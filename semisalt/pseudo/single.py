@@ -11,10 +11,10 @@ from semisalt.errors import UserError
 from semisalt.inference.build import channels_of
 from semisalt.inference.evaluate import evaluate
 from semisalt.methods.build import build_method
+from semisalt.processes import by_main
 from semisalt.provenance import collect_provenance
 from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fold
 from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels, refuse_other_models
-from semisalt.pseudo.processes import by_main
 from semisalt.pseudo.recipe import lesson_shares
 from semisalt.pseudo.request import Request
 from semisalt.recipe import differences

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from accelerate import PartialState
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
@@ -24,6 +23,7 @@ from semisalt.inference.evaluate import load_oof, unreadable, usable_tiles
 from semisalt.inference.outputs import own_survey
 from semisalt.inference.threshold import Operating
 from semisalt.metrics import bootstrap, paired_bootstrap
+from semisalt.processes import join
 from semisalt.run import RunDirectory
 from semisalt.studies.best import best_trial
 from semisalt.studies.directory import StudyDirectory
@@ -129,7 +129,7 @@ def views_of(space: Space, run: RunDirectory, labelled: TileSet, announce: Annou
         return stored_views(run, labelled)
     own = run.config.inference.flip
     flips = {bool(choice) for choice in flip.choices or ()} if flip else set()
-    device = PartialState().device
+    device = join().device
     return predicted_views(run, labelled, device, announce, snapshots=snapshots, flips=tuple(sorted(flips | {own})))
 
 

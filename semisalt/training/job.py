@@ -15,6 +15,7 @@ from semisalt.inference.build import build_network, channels_of
 from semisalt.inference.evaluate import evaluate
 from semisalt.inference.outputs import bare_tiles
 from semisalt.methods.build import build_method
+from semisalt.processes import joined
 from semisalt.provenance import collect_provenance
 from semisalt.run import RunDirectory
 from semisalt.training.crossval import Division, LessonOf, Watch, divide, train_folds
@@ -50,7 +51,7 @@ def run_training(
         UserError: a method that needs unlabelled tiles has none; see also check_start, check_weights,
             RunDirectory.create and .resume, settle, and Trainer.fit.
     """
-    accelerator = Accelerator(mixed_precision="no")  # the loop casts by itself, in the measured precision
+    accelerator = joined()
     # Checked before anything is written.
     planned = RunDirectory.open(path).config if resume else config or Config()
     wanted = list(range(planned.data.folds)) if folds is None else list(folds)

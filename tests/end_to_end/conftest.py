@@ -35,6 +35,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1", "COLUMNS": "100", "NO_COLOR": "1"}
 
 
+def two_steps(recipe: Path) -> list[str]:
+    """The words that let a recipe train for two steps on a CPU without a hub; everything else is the recipe's."""
+    settings = ["training.max_steps=2", "training.batch=8"]
+    if "weights: imagenet" in recipe.read_text():
+        settings.append("model.weights=none")
+    return ["--config", str(recipe), *(word for setting in settings for word in ("--set", setting))]
+
+
 def arguments(words: Sequence[str | Path]) -> list[str]:
     """The command line of `semisalt` with these words."""
     return [sys.executable, "-m", "semisalt", *(str(word) for word in words)]

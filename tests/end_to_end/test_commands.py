@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from semisalt.data import rle
-from tests.end_to_end.conftest import REPOSITORY, Command
+from tests.end_to_end.conftest import REPOSITORY, Command, two_steps
 
 TEST_RECIPE = REPOSITORY / "configs" / "test.yaml"
 
@@ -73,6 +75,31 @@ def test_from_tiles_to_a_submission(semisalt: Command, survey_path: Path, tmp_pa
     assert "add --out FOLDER: runs/first/predictions is kept" in " ".join(mistake.split())
 
 
+def test_two_processes_train_one_run(survey_path: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "semisalt", "--"]
+    words = ["--config", TEST_RECIPE, "--data", survey_path, "--folds", "0"]
+    cuts = ("decided=0", "mirrored=0", "quotas=false", "min_area=0", "max_coverage=1", "threshold=0.01")
+    loose = [word for cut in cuts for word in ("--set", f"pseudo.{cut}")]
+    commands = {
+        "both": ["baseline", *words, "--run", "both"],
+        "rounds/round1": ["pseudo", *words, *loose, "--from", "both", "--rounds", "1", "--run", "rounds"],
+    }
+    for run, command in commands.items():
+        done = subprocess.run(
+            [sys.executable, *together, *map(str, command)],
+            cwd=tmp_path,
+            env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("curves:") == 1  # one of them speaks
+        assert json.loads((tmp_path / "runs" / run / "results.json").read_text())["folds"].keys() == {"0"}
+        log = (tmp_path / "runs" / run / "fold0" / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in log] == [0, 1]  # and one of them writes
+
+
 def test_predictions_know_their_data(semisalt: Command, survey_path: Path, tmp_path: Path) -> None:
     moved = tmp_path / "before"
     shutil.copytree(survey_path, moved)
@@ -128,10 +155,7 @@ RECIPES = [
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_runs_two_steps(semisalt: Command, survey_path: Path, tmp_path: Path, recipe: Path) -> None:
-    # The encoders' hub is not reached in tests; everything else is the recipe's.
-    offline = ["--set", "model.weights=none"] if "weights: imagenet" in recipe.read_text() else []
-    words = ["--config", recipe, "--data", survey_path, "--folds", "0", *offline]
-    semisalt("baseline", *words, "--set", "training.max_steps=2")
+    semisalt("baseline", *two_steps(recipe), "--data", survey_path, "--folds", "0")
     result = json.loads((tmp_path / "runs" / recipe.stem / "fold0" / "result.json").read_text())
     assert result["steps"] == 2
 

@@ -17,7 +17,6 @@ from semisalt.recipe import load_config
 from tests.end_to_end.conftest import REPOSITORY, Command, arguments
 
 RECIPE = {
-    "model.encoder": "tu-test_efficientnet",
     "model.scse_decoder": False,
     "model.hypercolumn": False,
     "training.epochs": 2,

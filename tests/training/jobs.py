@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from semisalt import processes
 from semisalt.config import Config
 from semisalt.training import crossval, fit, job
 from semisalt.training.fit import Trainer
@@ -97,6 +98,7 @@ def _start(rank: int, world: int, port: int, job: Callable[..., None], *argument
     else:
         os.environ["RANK"] = "0"
     job(*arguments)
+    processes.part()
 
 
 def _free_port() -> int:

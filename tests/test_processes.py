@@ -7,11 +7,10 @@ from pathlib import Path
 
 SCRIPT = """
 import sys
-from accelerate import Accelerator
 from semisalt.errors import RefusedError, UserError
-from semisalt.pseudo.processes import by_main
+from semisalt.processes import by_main, joined, part
 
-accelerator = Accelerator(cpu=True)
+accelerator = joined()
 done = []
 by_main(accelerator, lambda: done.append(1))
 
@@ -25,6 +24,7 @@ for kind in (UserError, RefusedError):
         # One write each: lines of two processes must not mix.
         who = f"{accelerator.process_index} of {accelerator.num_processes}"
         sys.stdout.write(f"{who}: {len(done)} {type(error).__name__} {error}\\n")
+part()
 """
 
 
