@@ -24,13 +24,24 @@ def join() -> "PartialState":
 
     Without a GPU they talk by gloo: accelerate forms such a group only where it is told to use the CPU, and would leave
     each process in the belief that it is alone.
+
+    Raises:
+        UserError: torchrun started several processes on a device that has no way to join them.
     """
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
     bare = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    return PartialState(cpu=bare, timeout=_LONGEST_WAIT)
+    state = PartialState(cpu=bare, timeout=_LONGEST_WAIT)
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    if state.num_processes != started:
+        device = state.device.type
+        raise UserError(
+            f"torchrun started {started} processes, which cannot train together on {device}: start one, or set "
+            "ACCELERATE_USE_CPU=1"
+        )
+    return state
 
 
 def joined() -> "Accelerator":

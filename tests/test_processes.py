@@ -1,9 +1,14 @@
-"""What the first of several processes refuses, all refuse: none is left waiting."""
+"""Several processes find each other, or say that they did not; what the first refuses, all refuse."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from semisalt.errors import UserError
+from semisalt.processes import join
 
 SCRIPT = """
 import sys
@@ -26,6 +31,15 @@ for kind in (UserError, RefusedError):
         sys.stdout.write(f"{who}: {len(done)} {type(error).__name__} {error}\\n")
 part()
 """
+
+
+def test_processes_that_are_not_joined_do_not_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process's state is that of one alone, whatever torchrun is said to have started."""
+    join()
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="started 2 processes, which cannot train together on"):
+        join()
 
 
 def test_a_refusal_of_the_first_process_reaches_the_others(tmp_path: Path) -> None:
