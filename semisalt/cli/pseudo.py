@@ -122,16 +122,17 @@ def inspect(
 
     Example: [bold]semisalt pseudo inspect pseudo_cpu --round 1 --fold 0[/bold]
     """
+    if not (run / f"round{number}" / "config.yaml").exists():
+        there = ", ".join(sorted(found.parent.name for found in run.glob("round[1-9]*/config.yaml")))
+        none = "it has no rounds, semisalt pseudo makes them" if run.exists() else "it does not exist"
+        raise UserError(f"{run} holds no round {number}: {f'there are {there}' if there else none}")
+
     from semisalt.inference.outputs import own_survey
     from semisalt.mosaics.groups import grouped
     from semisalt.pseudo.labelling import label_directory
     from semisalt.pseudo.labels import verdicts_of
     from semisalt.report.gallery import verdict_table, write_gallery
 
-    if not (run / f"round{number}" / "config.yaml").exists():
-        there = ", ".join(sorted(found.parent.name for found in run.glob("round[1-9]*/config.yaml")))
-        none = "it has no rounds, semisalt pseudo makes them" if run.exists() else "it does not exist"
-        raise UserError(f"{run} holds no round {number}: {f'there are {there}' if there else none}")
     directory = RunDirectory.open(run / f"round{number}")
     known = [at for at in range(directory.config.data.folds) if label_directory(directory, at).complete()]
     wanted = known if fold is None else [fold]

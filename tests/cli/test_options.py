@@ -25,6 +25,7 @@ finally:
         ["baseline", "--run", "nope", "--resume"],
         ["teacher", "--config", "nope.yaml"],
         ["pseudo", "--from", "nope"],
+        ["pseudo", "inspect", "nope"],
         ["study", "status", "nope"],
     ],
     ids=" ".join,
