@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from semisalt.data import rle
-from tests.end_to_end.conftest import REPOSITORY, Command, two_steps
+from tests.end_to_end.conftest import OPEN_CUTS, REPOSITORY, Command, two_steps
 
 TEST_RECIPE = REPOSITORY / "configs" / "test.yaml"
 
@@ -78,17 +78,15 @@ def test_from_tiles_to_a_submission(semisalt: Command, survey_path: Path, tmp_pa
 def test_two_processes_train_one_run(survey_path: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "semisalt", "--"]
     words = ["--config", TEST_RECIPE, "--data", survey_path, "--folds", "0"]
-    cuts = ("decided=0", "mirrored=0", "quotas=false", "min_area=0", "max_coverage=1", "threshold=0.01")
-    loose = [word for cut in cuts for word in ("--set", f"pseudo.{cut}")]
     commands = {
         "both": ["baseline", *words, "--run", "both"],
-        "rounds/round1": ["pseudo", *words, *loose, "--from", "both", "--rounds", "1", "--run", "rounds"],
+        "rounds/round1": ["pseudo", *words, *OPEN_CUTS, "--from", "both", "--rounds", "1", "--run", "rounds"],
     }
     for run, command in commands.items():
         done = subprocess.run(
             [sys.executable, *together, *map(str, command)],
             cwd=tmp_path,
-            env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            env={**environment, "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
             timeout=300,

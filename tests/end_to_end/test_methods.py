@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import REPOSITORY, Command, kill, settled
+from tests.end_to_end.conftest import OPEN_CUTS, REPOSITORY, Command, kill, settled
 
 # A kill falls after the first epoch; within one: tests/training/test_resume.py.
 SETTINGS = ["training.epoch_steps=4", "snapshots.keep=1"]
@@ -50,11 +50,7 @@ def test_a_teachers_run_gives_labels_and_is_compared(semisalt: Command, survey_p
     words = [*RECIPE, "--data", survey_path, "--label-fraction", "0.5", "--folds", "0"]
     semisalt("baseline", *words, "--run", "base")
     semisalt("teacher", *words, "--run", "taught")
-    # So short a training teaches next to nothing: all cuts are opened.
-    loose = [f"pseudo.{cut}" for cut in ("decided=0", "mirrored=0", "quotas=false", "min_area=0", "max_coverage=1")]
-    loose.append("pseudo.threshold=0.01")
-    extra = [word for key in loose for word in ("--set", key)]
-    semisalt("pseudo", *words, *extra, "--from", "taught", "--rounds", "1", "--run", "rounds")
+    semisalt("pseudo", *words, *OPEN_CUTS, "--from", "taught", "--rounds", "1", "--run", "rounds")
 
     printed = semisalt("compare", "base", "taught", "round=runs/rounds/round1", "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(printed)))

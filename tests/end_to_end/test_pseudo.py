@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import REPOSITORY, Command, two_steps
+from tests.end_to_end.conftest import OPEN_CUTS, REPOSITORY, Command, two_steps
 from tests.pseudo import jobs as pseudo_jobs
 from tests.pseudo.made import config_of
 from tests.training import jobs
@@ -130,9 +130,7 @@ def test_every_recipe_of_rounds_runs_two_steps(
     semisalt: Command, survey_path: Path, tmp_path: Path, recipe: Path
 ) -> None:
     """Two steps teach nothing, so that the cuts are opened; the rest is the recipe's."""
-    opened = ["decided=0", "mirrored=0", "quotas=false", "min_area=0", "max_coverage=1", "threshold=0.01"]
-    cuts = [word for cut in opened for word in ("--set", f"pseudo.{cut}")]
-    words = [*two_steps(recipe), "--data", survey_path, "--folds", "0", "--rounds", "1", *cuts]
+    words = [*two_steps(recipe), "--data", survey_path, "--folds", "0", "--rounds", "1", *OPEN_CUTS]
     semisalt("pseudo", *words, "--unlabelled-limit", "8")
     rounds = tmp_path / "runs" / recipe.stem
     results = [json.loads((rounds / f"round{number}" / "fold0" / "result.json").read_text()) for number in (0, 1)]
