@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from semisalt.errors import UserError
 from semisalt.models.attention import SCSE, quicken_squeezes
+from semisalt.models.depthwise import quicken_depthwise
 from semisalt.models.hypercolumn import Hypercolumn
 from semisalt.models.stem import PROBE_SIZE, Layout, Stem, change_stem, layout
 from semisalt.models.weights import load_into, read_weights
@@ -176,6 +177,7 @@ def build_unet(
     """
     made = make_encoder(encoder, in_channels)
     quicken_squeezes(made)
+    quicken_depthwise(made)
     state = read_weights(encoder, weights)
     stock = layout(made, in_channels)
     change_stem(made, stem, stock)
