@@ -33,6 +33,6 @@ def quicken_depthwise(encoder: nn.Module) -> None:
     """
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            # Libraries bring classes of their own that pad in their own way, and a module around them would rename weights.
+            # Libraries have classes of their own that pad in their own way; a module around them would rename weights.
             convolution = type(module)
             module.__class__ = type(convolution.__name__, (_InFp32, convolution), {})
