@@ -59,6 +59,15 @@ def test_under_autocast_the_depthwise_convolution_alone_computes_in_float32() ->
     assert not torch.equal(grouped, network[2](x).bfloat16())
 
 
+def test_without_gradients_it_computes_as_autocast_has_it() -> None:
+    network = convolutions()
+    x = torch.randn(4, 16, 32, 32)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        plain = network[1](x)
+        quicken_depthwise(network)
+        assert torch.equal(network[1](x), plain)
+
+
 def test_gradients_are_nearer_to_those_of_float32() -> None:
     network = convolutions()
     x = torch.randn(4, 3, 32, 32)
