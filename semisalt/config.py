@@ -314,6 +314,12 @@ class Config(_Section):
         return self.unlabelled.batch or self.training.batch
 
     @property
+    def strong_views(self) -> AugmentConfig | None:
+        """The views of pseudo-labelled tiles (None: as the others'), or of unlabelled ones beside their weak views."""
+        strong = {"supervised": self.pseudo.augment, "mean_teacher": self.unlabelled.strong}
+        return strong.get(self.method)
+
+    @property
     def chosen_by_score(self) -> dict[str, str | int]:
         """The keys by which a fold's validation score has a say in its weights, with their values."""
         keys: dict[str, str | int] = {}

@@ -30,7 +30,7 @@ class Batch:
         depths: float32 [B], or None.
         indices: int64 [B], the tiles' places.
         strong: uint8 [B − L, H, W], the strong view of the unlabelled tiles, on the weak one's geometry; None where all
-            tiles are labelled.
+            tiles are labelled, or nobody asked for it.
     """
 
     images: torch.Tensor
@@ -87,7 +87,7 @@ class _Views(Dataset[Sample]):
     """Augmented tiles by (turn, index): image, target, strong view, index.
 
     Behind the first `labelled` tiles lie pseudo-labelled ones, whose views are `strong`, or unlabelled ones (`bare`),
-    which have a weak view and, on its geometry, a strong one, and no target.
+    which have a weak view and, where one is asked for, a strong one on its geometry, and no target.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class _Views(Dataset[Sample]):
         bare: TileSet | None,
         labelled: int,
         augment: AugmentConfig,
-        strong: AugmentConfig,
+        strong: AugmentConfig | None,
         seed: int,
     ) -> None:
         self.images, self.targets, self.labelled, self.seed = tiles.images, tiles.targets, labelled, seed
         self.bare = None if bare is None else bare.images
-        self.view, self.strong_view = random_view(augment), random_view(strong)
+        self.view, self.strong_view = random_view(augment), None if strong is None else random_view(strong)
         self.weak_view = random_view(geometry_of(augment))
 
     def __getitem__(self, key: Key) -> Sample:
@@ -111,9 +111,11 @@ class _Views(Dataset[Sample]):
             image = self.bare[index - self.labelled]
             # No target, and views that need none: the mask that geometry moves along is the image itself.
             weak, _ = self.weak_view(image, image, seed)
+            if self.strong_view is None:
+                return weak, None, None, index
             strong, _ = self.strong_view(weak, weak, seed ^ 1)  # the same lots would tie it to the geometry
             return weak, None, strong, index
-        view = self.view if index < self.labelled else self.strong_view
+        view = self.view if index < self.labelled else self.strong_view or self.view
         image, target = view(self.images[index], self.targets[index], seed)
         return image, target, None, index
 
@@ -139,19 +141,14 @@ def batches(
         tiles: labelled tiles, the plan's own first; behind them pseudo-labelled ones.
         plan: which tiles make which batch.
         augment: the views of labelled tiles; of unlabelled ones the geometry alone.
-        strong: the views of pseudo-labelled tiles, None: as the others'; the strong views of unlabelled ones, which
-            must be given.
+        strong: the views of pseudo-labelled tiles, None: as the others'; the strong views of unlabelled ones, None:
+            they have none.
         bare: the unlabelled tiles that a PairedPlan asks for.
         epochs: how many there are in all.
         epoch, step: where to begin.
         workers: processes that augment.
         pin: deliver in pinned memory.
-
-    Raises:
-        ValueError: there are unlabelled tiles and no strong views for them.
     """
-    if bare is not None and strong is None:
-        raise ValueError("unlabelled tiles need strong views of their own: the labelled ones' geometry would move them")
     known = [part.depths for part in (tiles, bare) if part is not None and part.depths is not None]
     complete = len(known) == (1 if bare is None else 2)
     depths = torch.from_numpy(np.concatenate(known)) if complete else None
@@ -164,11 +161,11 @@ def batches(
             _stack([target for target in targets if target is not None]),
             depths[index] if depths is not None else None,
             index,
-            None if bare is None else _stack([view for view in strong_views if view is not None]),
+            None if bare is None or strong is None else _stack([view for view in strong_views if view is not None]),
         )
 
     loader: DataLoader[Batch] = DataLoader(
-        _Views(tiles, bare, plan.tiles, augment, strong or augment, plan.seed),  # type: ignore[arg-type]  # collate turns the samples into a Batch
+        _Views(tiles, bare, plan.tiles, augment, strong, plan.seed),  # type: ignore[arg-type]  # collate turns the samples into a Batch
         batch_sampler=_Keys(plan, epochs, epoch, step),
         num_workers=workers,
         collate_fn=collate,

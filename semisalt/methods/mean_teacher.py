@@ -37,7 +37,7 @@ class MeanTeacher(Method):
 
     def step(self, batch: Batch, progress: Progress) -> Losses:
         """Loss over the tiles' own pixels: padding never counts."""
-        assert batch.strong is not None  # noqa: S101  # a PairedPlan's batches have it
+        assert batch.strong is not None  # noqa: S101  # Config.strong_views asks for it
         config, count = self.config.teacher, len(batch.targets)
         images, depths = batch.images, batch.depths
         words = self.words(images[count:], depths[count:] if depths is not None else None)

@@ -134,7 +134,7 @@ class Trainer:
             self.train,
             plan or self.plan,
             self.config.augment,
-            self.config.pseudo.augment if self.bare is None else self.config.unlabelled.strong,
+            self.config.strong_views,
             bare=self.bare,
             epochs=epochs or self.config.training.epochs,
             epoch=self.position.epoch if epoch is None else epoch,

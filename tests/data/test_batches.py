@@ -288,9 +288,15 @@ def test_unlabelled_tiles_have_a_weak_and_a_strong_view_on_one_geometry(tiles: T
             assert batch.depths[row].item() == bare.depths[index - 22]  # type: ignore[index]
 
 
-def test_unlabelled_tiles_without_strong_views_are_refused(tiles: TileSet) -> None:
-    with pytest.raises(ValueError, match="unlabelled tiles need strong views"):
-        batches(tiles, Plan(10, 5, 1), AugmentConfig(), bare=tiles, epochs=1)
+def test_strong_views_are_made_where_they_are_asked_for(tiles: TileSet) -> None:
+    """Without them everything else is the same."""
+    plan, bare = PairedPlan(22, 4, 3, epoch_steps=6, extra=22, extra_batch=3), replace(tiles, masks=None)
+    both = batches(tiles, plan, AUGMENT, AugmentConfig(), bare=bare, epochs=1)
+    for alone, beside in zip(batches(tiles, plan, AUGMENT, bare=bare, epochs=1), both, strict=True):
+        assert alone.strong is None
+        assert beside.strong is not None
+        assert torch.equal(alone.images, beside.images)
+        assert torch.equal(alone.targets, beside.targets)
 
 
 def test_a_tile_that_comes_often_never_comes_alike(tiles: TileSet) -> None:
