@@ -1,6 +1,6 @@
 """Depthwise convolutions, whose bfloat16 gradients are slow on processors."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,10 @@ class _InFp32(_Conv):
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float()).to(torch.get_autocast_dtype("cpu"))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles know the library's class; the one made from it is found by no name."""
+        return _bare, (type(self).__bases__[1],), self.__dict__
+
 
 def quicken_depthwise(encoder: nn.Module) -> None:
     """Makes every depthwise convolution train in float32 on a processor, in place; weights and names stay.
@@ -35,5 +39,13 @@ def quicken_depthwise(encoder: nn.Module) -> None:
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             # Libraries have classes of their own that pad in their own way; a module around them would rename weights.
-            convolution = type(module)
-            module.__class__ = type(convolution.__name__, (_InFp32, convolution), {})
+            module.__class__ = _in_fp32(type(module))
+
+
+def _in_fp32(convolution: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    return type(convolution.__name__, (_InFp32, convolution), {})
+
+
+def _bare(convolution: type[nn.Conv2d]) -> nn.Conv2d:
+    made = _in_fp32(convolution)
+    return made.__new__(made)
