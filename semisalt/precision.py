@@ -23,9 +23,9 @@ class Choice:
 def choose_precision(network: nn.Module, inputs: torch.Tensor, *, repeats: int = 3) -> Choice:
     """Time a training step of `network` on `inputs` [B, C, H, W] in both precisions and take the faster one.
 
-    bf16 autocast doubles convolutions that run as matrix products and slows depthwise ones on some processors, so
-    that neither is a safe guess on a CPU. bf16 must gain 5 % to be taken. On a GPU without bf16 units it is fp32.
-    The network's weights and statistics are left as they were.
+    bf16 autocast quickens convolutions that run as matrix products, where a processor has units for it, and costs
+    casts, so that neither is a safe guess on a CPU. bf16 must gain 5 % to be taken. On a GPU without bf16 units it is
+    fp32. The network's weights and statistics are left as they were.
     """
     device = inputs.device
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):

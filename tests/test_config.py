@@ -63,3 +63,18 @@ def test_losses_switch_at_their_epoch() -> None:
 def test_what_learning_from_unlabelled_tiles_cannot_be_given(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_config(None, overrides)
+
+
+def test_strong_views_are_those_of_the_method() -> None:
+    """Nobody looks at any of co-training's: the adversarial examples take their place."""
+    keys = ["pseudo.augment.noise=0.3", "unlabelled.strong={flip: 0, affine: 0, noise: 0.7}"]
+    supervised, teacher, cotrain = (
+        load_config(None, [*keys, f"method={method}"]).strong_views
+        for method in ("supervised", "mean_teacher", "co_training")
+    )
+    assert supervised is not None
+    assert supervised.noise == 0.3
+    assert teacher is not None
+    assert teacher.noise == 0.7
+    assert cotrain is None
+    assert load_config(None, []).strong_views is None
