@@ -189,6 +189,12 @@ class UnlabelledConfig(_Section):
     cutmix: float = Field(0.5, ge=0, le=1, description="Probability that a tile gets a box of another one")
     cutmix_area: tuple[float, float] = Field((0.02, 0.4), description="Least and greatest share of a tile in a box")
 
+    @field_validator("strong", mode="before")
+    @classmethod
+    def _kept_defaults(cls, strong: Any) -> Any:
+        """A key that is not given has its value of here, not the labelled tiles' one."""
+        return _STRONG.model_dump() | strong if isinstance(strong, dict) else strong
+
     @field_validator("strong")
     @classmethod
     def _intensity_only(cls, strong: AugmentConfig) -> AugmentConfig:

@@ -65,9 +65,16 @@ def test_what_learning_from_unlabelled_tiles_cannot_be_given(overrides: list[str
         load_config(None, overrides)
 
 
+def test_one_key_of_the_strong_views_leaves_the_others_alone() -> None:
+    default = load_config(None, []).unlabelled.strong
+    changed = load_config(None, ["unlabelled.strong.noise=0.7"]).unlabelled.strong
+    assert changed.noise == 0.7 != default.noise
+    assert changed.model_dump(exclude={"noise"}) == default.model_dump(exclude={"noise"})
+
+
 def test_strong_views_are_those_of_the_method() -> None:
     """Nobody looks at any of co-training's: the adversarial examples take their place."""
-    keys = ["pseudo.augment.noise=0.3", "unlabelled.strong={flip: 0, affine: 0, noise: 0.7}"]
+    keys = ["pseudo.augment.noise=0.3", "unlabelled.strong.noise=0.7"]
     supervised, teacher, cotrain = (
         load_config(None, [*keys, f"method={method}"]).strong_views
         for method in ("supervised", "mean_teacher", "co_training")
