@@ -188,6 +188,13 @@ class UnlabelledConfig(_Section):
     strong: AugmentConfig = Field(_STRONG, description="The student's view, on the geometry of the teacher's")
     cutmix: float = Field(0.5, ge=0, le=1, description="Probability that a tile gets a box of another one")
     cutmix_area: tuple[float, float] = Field((0.02, 0.4), description="Least and greatest share of a tile in a box")
+    least_salt: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Where predictions hold less than this share of the labels' salt, they are taken for collapsed to "
+        "background, and the training stops; lower it where unlabelled tiles truly have less salt; 0: never stop",
+    )
 
     @field_validator("strong", mode="before")
     @classmethod
@@ -264,6 +271,9 @@ class PseudoConfig(_Section):
     mirrored: float = Field(0.0, ge=0, le=1, description="Least IoU of a tile's mask and its mirror image's")
     min_area: int = Field(20, ge=0, description="Masks of 1 to fewer pixels are refused")
     max_coverage: float = Field(0.9, gt=0, le=1, description="Masks of more salt are refused")
+    least_salt: float = Field(
+        0.25, ge=0, le=1, description="As unlabelled.least_salt, of the predictions that are to become labels"
+    )
     quotas: bool = Field(
         True, description="Hold the taken tiles' mean share of salt within a tenth of the labelled prior"
     )

@@ -35,6 +35,8 @@ _BF16_FLAGS = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16", "bf16": "Ar
 _GIB = 2**30
 # Tiles of a step that is timed; enough to see the kernels of a whole batch.
 _TIMED_TILES = 8
+# Whose time is given where an epoch is all of a fold's labels: nobody knows yet how many these are.
+_EPOCH_TILES = 1000
 _TIGHT_DISK = 2.0
 
 
@@ -98,8 +100,9 @@ class Choices:
         weights_ready: whether these weights are to be had now.
         imagenet: whether ImageNet weights of this encoder are.
         workers: processes that augment.
-        tiles_per_second: of one measured training step of the loop, roughly.
-        epoch_minutes: of 1,000 training tiles, validation left out.
+        tiles_per_second: labelled tiles, of one measured training step of the loop, roughly.
+        epoch_tiles: labelled tiles in an epoch, where the recipe says how many; else 1,000.
+        epoch_minutes: of so many, validation left out.
         epochs: at most.
     """
 
@@ -113,6 +116,7 @@ class Choices:
     imagenet: bool
     workers: int
     tiles_per_second: float
+    epoch_tiles: int
     epoch_minutes: float
     epochs: int
 
@@ -209,12 +213,21 @@ def _choices(config: Config, software: Software) -> Choices:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     survey = random_survey(config)
     # A small batch: the step is timed, not trained.
-    training = config.training.model_copy(update={"batch": min(_TIMED_TILES, config.training.batch)})
-    settled = settle(config.model_copy(update={"training": training}), survey, device)
+    batch, steps, bare = config.training.batch, config.training.epoch_steps, config.unlabelled.batch
+    timed_tiles = min(_TIMED_TILES, batch)
+    small = {
+        "training": config.training.model_copy(update={"batch": timed_tiles}),
+        # As many to a labelled tile as the recipe has.
+        "unlabelled": config.unlabelled.model_copy(
+            update={"batch": None if bare is None else max(2, round(bare * timed_tiles / batch))}
+        ),
+    }
+    settled = settle(config.model_copy(update=small), survey, device)
     with tempfile.TemporaryDirectory() as folder:
         step = loop_step(make_trainer(settled.config, survey, device, Path(folder)))
         timed(step, 1, device)
-        speed = training.batch / timed(step, 2, device)
+        speed = timed_tiles / timed(step, 2, device)
+    epoch_tiles = _EPOCH_TILES if steps is None else steps * batch
     encoder, weights = config.model.encoder, config.model.weights
     imagenet = imagenet_reachable(encoder)
     return Choices(
@@ -228,7 +241,8 @@ def _choices(config: Config, software: Software) -> Choices:
         imagenet=imagenet,
         workers=config.data.workers,
         tiles_per_second=speed,
-        epoch_minutes=1000 / speed / 60,
+        epoch_tiles=epoch_tiles,
+        epoch_minutes=epoch_tiles / speed / 60,
         epochs=config.training.epochs,
     )
 
@@ -312,6 +326,7 @@ def _software_rows(software: Software) -> list[tuple[str, str]]:
 def _choice_rows(choices: Choices) -> list[tuple[str, str]]:
     ready = "ready" if choices.weights_ready else "NOT to be had here"
     hours = choices.epoch_minutes * choices.epochs / 60
+    epoch = f"{choices.epoch_minutes:.1f} min an epoch of {choices.epoch_tiles:,} labelled tiles"
     return [
         ("data", choices.data),
         ("device", choices.device),
@@ -321,8 +336,9 @@ def _choice_rows(choices: Choices) -> list[tuple[str, str]]:
         ("weights", f"{choices.weights}, {ready}"),
         ("", f"ImageNet weights of this encoder: {'reachable' if choices.imagenet else 'not reachable'}"),
         ("workers", str(choices.workers)),
-        ("speed", f"about {choices.tiles_per_second:.3g} tiles/s in training"),
-        ("", f"{choices.epoch_minutes:.1f} min an epoch of 1,000 tiles; {choices.epochs} epochs: {hours:.1f} h"),
+        ("speed", f"about {choices.tiles_per_second:.3g} labelled tiles/s in training"),
+        ("", epoch),
+        ("", f"{choices.epochs} epochs at most: {hours:.1f} h"),
     ]
 
 

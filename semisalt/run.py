@@ -174,10 +174,17 @@ class RunDirectory:
 
     @property
     def results(self) -> dict[str, Any]:
-        """results.json. Raises UserError while no fold is finished."""
+        """results.json. Raises UserError while the folds are still trained."""
         path = self.path / "results.json"
         if not path.exists():
-            raise UserError(f"{self.path} has no results yet: no fold of it is finished; go on with --resume")
+            finished = self.finished_folds()
+            if not finished:
+                raise UserError(f"{self.path} has no results yet: no fold of it is finished; go on with --resume")
+            folds = ",".join(map(str, finished))
+            raise UserError(
+                f"{self.path} has no results yet, they come with its last fold: go on with --resume, or have those of "
+                f"what is finished by --resume --folds {folds}"
+            )
         return read_json(path)
 
     def source(self) -> Path:

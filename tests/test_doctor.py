@@ -2,12 +2,14 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
 from semisalt import doctor
+from semisalt.config import Config
 from semisalt.doctor import (
     Choices,
     Diagnosis,
@@ -35,6 +37,7 @@ CHOICES = Choices(
     False,
     1,
     50.0,
+    1000,
     1 / 3,
     90,
 )
@@ -110,6 +113,24 @@ def test_diagnosis_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "data" / "tgs").mkdir(parents=True)
     assert doctor._data() == "data/tgs"
+
+
+def test_an_epoch_is_the_recipes_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "imagenet_reachable", lambda _encoder: False)
+    met: list[tuple[int, int]] = []
+    make = doctor.make_trainer
+
+    def noted(config: Config, *others: Any) -> Any:
+        assert config.unlabelled.batch is not None
+        met.append((config.training.batch, config.unlabelled.batch))
+        return make(config, *others)
+
+    monkeypatch.setattr(doctor, "make_trainer", noted)
+    changes = {"training": {"batch": 16, "epoch_steps": 3}, "unlabelled": {"batch": 6}}
+    found = diagnose(tiny_config(method="mean_teacher", **changes)).choices  # type: ignore[arg-type]
+    assert found.epoch_tiles == 48
+    assert found.tiles_per_second * found.epoch_minutes * 60 == pytest.approx(48)
+    assert met == [(8, 3)]  # as many to a labelled tile as the recipe has
 
 
 def test_an_unknown_encoder_is_the_users_mistake() -> None:

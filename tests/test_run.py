@@ -162,6 +162,8 @@ def test_finished_folds_are_those_with_a_result(tmp_path: Path) -> None:
     run.fold(2).path.mkdir()
     run.fold(2).checkpoint.touch()
     assert run.finished_folds() == [1, 3]
+    with pytest.raises(UserError, match="--resume --folds 1,3"):
+        _ = run.results
     assert run.fold_result(3) == {"tiles": 5}
 
 

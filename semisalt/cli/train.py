@@ -51,10 +51,18 @@ def _command(name: str, method: str, help_text: str) -> Callable[..., None]:
         resume: ResumeOption = False,
     ) -> None:
         settings = settings_of(overrides, label_fraction, unlabelled_limit)
-        _train(method, run or (config.stem if config else name), config, data, settings, folds, source, resume)
+        _train(method, run or _name(config, name, method), config, data, settings, folds, source, resume)
 
     command.__name__, command.__doc__ = name, help_text
     return command
+
+
+def _name(config: Path | None, command: str, method: str) -> str:
+    """What a run is called: its recipe, and the command where the recipe was written for another one."""
+    if config is None:
+        return command
+    meant = load_config(config).method
+    return config.stem if meant in ("supervised", method) else f"{config.stem}-{command}"
 
 
 baseline = _command(

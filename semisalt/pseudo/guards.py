@@ -10,7 +10,9 @@ from semisalt.inference.ensemble import mean_iou
 from semisalt.inference.evaluate import load_oof
 from semisalt.run import RunDirectory
 from semisalt.training.crossval import Division
-from semisalt.training.health import COLLAPSE
+
+# Models that call less than this share of the labelled salt so, on tiles of the same kind, have forgotten it.
+_COLLAPSE = 0.25
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Guards:
     @property
     def collapsed(self) -> bool:
         """Whether the foreground is under a quarter of the labelled prior."""
-        return self.foreground < COLLAPSE * self.prior_foreground
+        return self.foreground < _COLLAPSE * self.prior_foreground
 
 
 def guards_of(

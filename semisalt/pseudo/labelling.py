@@ -31,7 +31,6 @@ from semisalt.pseudo.selection import (
 )
 from semisalt.run import RunDirectory, read_csv
 from semisalt.training.crossval import Division
-from semisalt.training.health import COLLAPSE
 
 Announce = Callable[[str], None]
 
@@ -102,7 +101,7 @@ def label_fold(
     prior = task.division.train(task.fold).coverage
     measured, threshold = _measure(task, config, float(prior.mean()), task.source.config.inference.thresholds)
     figures = _figures(measured, prior)
-    _refuse_collapse(task, figures)
+    _refuse_collapse(task, figures, config.least_salt)
     verdicts = select(measured, prior, config)
     if task.half is not None:
         verdicts = _halved(measured, prior, config, task)
@@ -294,14 +293,15 @@ def _figures(measured: Candidates, prior: NDArray[np.float64]) -> dict[str, floa
     }
 
 
-def _refuse_collapse(task: Task, figures: dict[str, float]) -> None:
-    if figures["foreground"] < COLLAPSE * figures["prior_foreground"]:
+def _refuse_collapse(task: Task, figures: dict[str, float], least_salt: float) -> None:
+    if figures["foreground"] < least_salt * figures["prior_foreground"]:
         raise RefusedError(
             f"{task.source.path}, fold {task.fold}: its predictions have collapsed to background: "
             f"{figures['foreground']:.1%} of the unlabelled pixels are salt, {figures['prior_foreground']:.1%} of the "
             f"labelled ones; {figures['empty_share']:.0%} of the tiles are empty, {figures['prior_empty_share']:.0%} "
             "of the labelled ones. Labels like these would teach the next round to see nothing: begin under another "
-            "--run, with a lower pseudo.threshold or from another run (--from)"
+            "--run, with a lower pseudo.threshold or from another run (--from). Where the unlabelled tiles truly have "
+            "so little salt, lower pseudo.least_salt"
         )
 
 

@@ -26,7 +26,7 @@ from semisalt.methods import Method
 from semisalt.metrics import bootstrap, precision
 from semisalt.run import FoldDirectory, RunDirectory, write_csv
 from semisalt.training.fit import Trainer
-from semisalt.training.health import health_of, prior_of
+from semisalt.training.health import health_of
 from semisalt.training.lesson import Lesson
 from semisalt.training.log import TrainingLog, read_metrics
 from semisalt.training.snapshots import average_weights
@@ -238,7 +238,7 @@ def _finish_fold(trainer: Trainer, folder: FoldDirectory, network: nn.Module, in
         "steps": position.step,
         "seconds": round(position.seconds, 1),
         "best_epoch": position.best_epoch,
-        **({"health": health | prior_of(trainer.train)} if health else {}),
+        **({"health": health} if health else {}),
         "snapshots": trainer.snapshots.state(),
         "precision_at_half": {way: vars(bootstrap(values)) for way, values in scores.items()},
     }

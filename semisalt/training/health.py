@@ -7,8 +7,10 @@ from semisalt.config import Config
 from semisalt.data.tiles import TileSet
 from semisalt.errors import UserError
 
-# A training is stopped when its own labels hold less than this share of the labelled prior's salt.
-COLLAPSE = 0.25
+_REMEDIES = {
+    "mean_teacher": "a lower teacher.weight, or --from a finished run of the same network, a baseline's for example",
+    "co_training": "lower co_training.agreement and co_training.difference",
+}
 # However slowly the weights of what is learned from unlabelled tiles rise: from here on a training is judged.
 _LONGEST_WARM_UP = 0.6
 
@@ -24,30 +26,28 @@ def health_of(record: Mapping[str, float]) -> dict[str, float]:
     return {name.removeprefix("health/"): value for name, value in record.items() if name.startswith("health/")}
 
 
-def refuse_collapse(folder: Path, record: Mapping[str, float], train: TileSet, config: Config, began: float) -> None:
+def refuse_collapse(folder: Path, record: Mapping[str, float], config: Config, began: float) -> None:
     """Stop a training whose predictions on unlabelled tiles have collapsed to background.
 
     Args:
         folder: the fold's, to be named.
-        record: the epoch's, with 'health/foreground' where the method teaches itself.
-        train: the labelled tiles.
+        record: the epoch's, with 'health/foreground' and 'health/prior_foreground' where the method teaches itself.
         config: tells how long the warm-up is, in which anything may happen.
         began: share of the training that was done when the epoch began: its figures are means over all of it.
 
     Raises:
-        UserError: after the warm-up, or three fifths of the training, the foreground is under a quarter of the
-            labelled prior's.
+        UserError: after the warm-up, or three fifths of the training, the foreground is under the share
+            `unlabelled.least_salt` of the labelled prior's.
     """
-    health, prior = health_of(record), prior_of(train)
+    health = health_of(record)
     # A network's first epoch says nothing, even without a warm-up.
     early = began == 0 or began < min(config.warm_up, _LONGEST_WARM_UP)
-    if not health or early or health["foreground"] >= COLLAPSE * prior["prior_foreground"]:
+    if not health or early or health["foreground"] >= config.unlabelled.least_salt * health["prior_foreground"]:
         return
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in {**health, **prior}.items())
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in health.items())
     raise UserError(
         f"{folder}: the predictions on unlabelled tiles have collapsed to background after epoch "
-        f"{int(record['epoch']) + 1}: {figures}. "
-        "They would teach the network to see nothing: begin with a finished run of such networks by --from, or lower "
-        "the weight of what is learned from unlabelled tiles (teacher.weight; co_training.agreement and "
-        "co_training.difference)"
+        f"{int(record['epoch']) + 1}: {figures}. They would teach the network to see nothing: begin anew under "
+        f"another --run, with {_REMEDIES[config.method]}. "
+        "Where the unlabelled tiles truly have so little salt, lower unlabelled.least_salt"
     )

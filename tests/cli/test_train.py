@@ -25,3 +25,23 @@ def test_a_recipe_of_another_command_is_not_used_in_silence(
     done = CliRunner().invoke(app, [command, "--config", "r.yaml", "--data", "nowhere"])
     assert "nowhere" in str(done.exception)
     assert (f"r.yaml {said}" in done.output) if said else (done.output == "")
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "named"),
+    [
+        ("teacher", "mean_teacher", "r"),
+        ("teacher", "supervised", "r"),
+        ("baseline", "mean_teacher", "r-baseline"),  # leaves runs/r to the command that the recipe was written for
+        ("cotrain", "mean_teacher", "r-cotrain"),
+        ("cotrain", None, "cotrain"),
+    ],
+)
+def test_a_run_is_called_after_its_recipe(
+    command: str, method: str | None, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(f"method: {method}\n")
+    config = ["--config", "r.yaml"] if method else []
+    done = CliRunner().invoke(app, [command, *config, "--resume"])
+    assert str(done.exception).startswith(f"runs/{named} is not a run")

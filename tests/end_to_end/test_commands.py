@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from semisalt.data import rle
+from semisalt.recipe import load_config
 from tests.end_to_end.conftest import OPEN_CUTS, REPOSITORY, Command, two_steps
 
 TEST_RECIPE = REPOSITORY / "configs" / "test.yaml"
@@ -153,7 +154,7 @@ RECIPES = [
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_runs_two_steps(semisalt: Command, survey_path: Path, tmp_path: Path, recipe: Path) -> None:
-    semisalt("baseline", *two_steps(recipe), "--data", survey_path, "--folds", "0")
+    semisalt(load_config(recipe).command, *two_steps(recipe), "--data", survey_path, "--folds", "0")
     result = json.loads((tmp_path / "runs" / recipe.stem / "fold0" / "result.json").read_text())
     assert result["steps"] == 2
 

@@ -210,12 +210,13 @@ def test_models_that_see_nothing_are_refused_with_their_figures(
     assert not (tmp_path / "round1" / "labels" / "fold0" / "provenance.json").exists()
 
 
-def test_a_quarter_of_the_prior_is_the_limit(run: RunDirectory, tiles: Survey) -> None:
+def test_a_share_of_the_prior_is_the_limit(run: RunDirectory, tiles: Survey) -> None:
     task = task_of(run, tiles)
     figures = {"foreground": 0.1, "prior_foreground": 0.4, "empty_share": 0.5, "prior_empty_share": 0.2}
-    labelling._refuse_collapse(task, figures)
+    labelling._refuse_collapse(task, figures, 0.25)
     with pytest.raises(UserError, match="collapsed"):
-        labelling._refuse_collapse(task, {**figures, "foreground": 0.0999})
+        labelling._refuse_collapse(task, {**figures, "foreground": 0.0999}, 0.25)
+    labelling._refuse_collapse(task, {**figures, "foreground": 0.0}, 0.0)  # a user who knows of less salt
 
 
 def test_no_tile_is_good_enough(run: RunDirectory, tiles: Survey, tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def test_a_later_refusal_does_not_lose_the_rounds_before(
 ) -> None:
     refuse = labelling._refuse_collapse
 
-    def collapsed(task: Any, figures: dict[str, float]) -> None:
-        refuse(task, {**figures, "foreground": 0.0} if task.source.path.name == "round1" else figures)
+    def collapsed(task: Any, figures: dict[str, float], least_salt: float) -> None:
+        refuse(task, {**figures, "foreground": 0.0} if task.source.path.name == "round1" else figures, least_salt)
 
     monkeypatch.setattr(labelling, "_refuse_collapse", collapsed)
     training.wrong = {"round1": 2}
