@@ -231,6 +231,9 @@ class TeacherConfig(_Section):
     agreement: float = Field(
         0.8, ge=0, le=1, description="Least IoU of both words' masks of a tile that counts (tiles)"
     )
+    empty_below: float = Field(
+        1.0, gt=0, le=1, description="A tile called empty counts where all its probabilities are below this (tiles)"
+    )
     weight: float = Field(1.0, ge=0, description="Of the consistency")
     ramp: float = Field(
         0.3, ge=0, le=1, description="Share of the training over which the weight rises: exp(−5(1 − t)²)"

@@ -51,7 +51,7 @@ class MeanTeacher(Method):
         weights = self.config.loss.at(progress.epoch)
         supervised, parts = mix(labelled, batch.salt(labelled), weights)
         if config.consistency == "tiles":
-            same = agreed(words, config.agreement)
+            same = agreed(words, config.agreement, config.empty_below)
             taken = same & (same.flip(0) | ~box.flatten(1).any(dim=1))  # a pasted part counts as well
             health["taken"] = taken.float().mean()
             consistency = _on_tiles(unlabelled, word, taken, weights)
@@ -104,14 +104,16 @@ def agreement(logits: torch.Tensor, word: torch.Tensor, config: TeacherConfig) -
     return threshold_consistency(logits, word, config.confidence)
 
 
-def agreed(words: torch.Tensor, least: float) -> torch.Tensor:
+def agreed(words: torch.Tensor, least: float, empty_below: float = 1.0) -> torch.Tensor:
     """Tiles of which two words [2, U, H, W] say the same: the IoU of their masks is `least` or more; bool [U].
 
-    Two empty masks are the same.
+    Two empty masks are the same where no pixel of their mean reaches `empty_below`: all empty masks agree, mistaken
+    ones, too, and each that is learned from makes more.
     """
     one, other = (words > 0.5).flatten(2)
     both, either = (one & other).sum(dim=1), (one | other).sum(dim=1)
-    same: torch.Tensor = both >= least * either
+    surely = words.mean(dim=0).flatten(1).amax(dim=1) < empty_below
+    same: torch.Tensor = (both >= least * either) & ((either > 0) | surely)
     return same
 
 

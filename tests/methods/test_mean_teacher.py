@@ -131,6 +131,26 @@ def test_words_agree_by_the_iou_of_their_masks() -> None:
     assert agreed(words, 0.0).all()
 
 
+def test_an_empty_mask_agrees_where_it_is_sure_of_it() -> None:
+    words = torch.full((2, 5, 4, 5), 0.05)
+    words[0, 0, 0, 0], words[1, 0, 0, 0] = 0.1, 0.28  # the mean, .19, decides
+    words[:, 1, 3, 4] = 0.21  # one pixel is enough
+    words[:, 2, 0, :4] = 0.9
+    words[:, 2, 1, :4] = 0.3  # a mask that is not empty needs no such thing
+    words[0, 3, 0, 0] = 0.9  # nor does it help one that disagrees
+    assert agreed(words, 0.8, 0.2).tolist() == [True, False, True, False, True]
+    assert agreed(words, 0.8, 0.21001).tolist() == [True, True, True, False, True]
+    assert agreed(words, 0.8).tolist() == [True, True, True, False, True]
+
+
+def test_a_step_learns_from_no_empty_mask_that_is_unsure() -> None:
+    words = two_words(True, True, True, True)
+    words[:, 1], words[:, 2] = 0.3, 0.1
+    for below, taken in ((1.0, 1.0), (0.2, 0.75), (0.05, 0.5)):
+        method = spoken(toy(mirrored=True, consistency="tiles", empty_below=below), words)
+        assert method.step(batch_of(), HALFWAY).health["taken"].item() == taken
+
+
 def test_a_step_on_tiles_as_calculated_in_numpy() -> None:
     batch, words = batch_of(), two_words(True, False, True, True)
     losses = spoken(toy(mirrored=True, consistency="tiles"), words).step(batch, HALFWAY)
