@@ -185,7 +185,8 @@ def _check_plan(request: Request, survey: Survey, config: Config) -> None:
     if request.source:
         check_division(request.run(0), survey, config, request.folds, "round 0")
         if config.pseudo.start == "previous":
-            check_networks(request.run(0), survey, round_recipe(config, config), "pseudo.start: previous")
+            anew = "begin each round anew by --set pseudo.start=scratch --set pseudo.peak=null"
+            check_networks(request.run(0), survey, round_recipe(config, config), "pseudo.start: previous", anew)
     if not request.source or config.pseudo.start == "scratch":
         check_weights(survey, config, request.folds)
     round_recipe(config, config)

@@ -35,7 +35,7 @@ def check_division(run: RunDirectory, survey: Survey, config: Config, folds: Seq
         raise UserError(f"{run.path} cannot be {role}, it divided the tiles differently:\n  " + "\n  ".join(changed))
 
 
-def check_networks(run: RunDirectory, survey: Survey, config: Config, what: str) -> None:
+def check_networks(run: RunDirectory, survey: Survey, config: Config, what: str, way_out: str) -> None:
     """Refuse a run whose networks are not those of `config`; `what` begins with its weights. Raises UserError."""
     # The run's is settled: to agree with anything, as `auto` does, is not to fit.
     depth = channels_of(config, survey).depth_range is not None
@@ -50,7 +50,8 @@ def check_networks(run: RunDirectory, survey: Survey, config: Config, what: str)
         changed.append(f"views: {views[0]} in the run, {views[1]} asked for")
     if changed:
         raise UserError(
-            f"{what} cannot begin with the weights of {run.path}, whose networks are others:\n  " + "\n  ".join(changed)
+            f"{what} cannot begin with the weights of {run.path}, whose networks are others: {way_out}\n  "
+            + "\n  ".join(changed)
         )
 
 
@@ -61,7 +62,7 @@ def check_start(run: RunDirectory, survey: Survey, config: Config, folds: Sequen
         UserError: other tiles, folds or networks; or its weights know the fold's validation tiles.
     """
     check_division(run, survey, config, folds, "what a training begins with")
-    check_networks(run, survey, config, "--from")
+    check_networks(run, survey, config, "--from", "give a run of the same ones, or none")
     _refuse_knowing(run)
 
 
