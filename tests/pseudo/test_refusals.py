@@ -190,7 +190,10 @@ def test_an_impossible_request_leaves_nothing(
         ({"pseudo": {"use": "pretrain_finetune"}}, r"schedule\.kind: cosine"),
         ({"snapshots": {"select": "best"}}, r"the recipe lets the score .*snapshots\.select: best"),
         ({"training": {"patience": 3, "epochs": 2}}, r"training\.patience: 3"),
-        ({"pseudo": {"start": "previous"}, "channels": {"ramp": "none"}}, r"others:\n  channels\.ramp: 'rows'"),
+        (
+            {"pseudo": {"start": "previous"}, "channels": {"ramp": "none"}},
+            r"others: begin each round anew by --set pseudo.start=scratch .*\n  channels\.ramp: 'rows'",
+        ),
     ],
 )
 @pytest.mark.parametrize("count", [1, 2])

@@ -79,7 +79,7 @@ def test_resume_knows_where_it_began(tmp_path: Path, survey: Survey, source: Run
         ({}, [0, 1], "fold 1 not finished"),
         ({"seed": 3}, [0], r"divided the tiles differently:\n  seed: 1 in the run, 3 asked for"),
         ({"data": {"label_fraction": 0.5}}, [0], r"data\.label_fraction"),
-        ({"model": {"hypercolumn": True}}, [0], r"networks are others:\n  model\.hypercolumn"),
+        ({"model": {"hypercolumn": True}}, [0], r"networks are others: give a run .*\n  model\.hypercolumn"),
         ({"method": "co_training"}, [0], "views: 1 in the run, 2 asked for"),
     ],
 )
