@@ -232,7 +232,7 @@ class TeacherConfig(_Section):
         0.8, ge=0, le=1, description="Least IoU of both words' masks of a tile that counts (tiles)"
     )
     empty_below: float = Field(
-        1.0, gt=0, le=1, description="A tile called empty counts where all its probabilities are below this (tiles)"
+        0.2, gt=0, le=1, description="A tile called empty counts where all its probabilities are below this (tiles)"
     )
     weight: float = Field(1.0, ge=0, description="Of the consistency")
     ramp: float = Field(

@@ -20,7 +20,8 @@ class MeanTeacher(Method):
     """L = L_sup(labelled) + w · L_cons(strong view of unlabelled, teacher's word on the weak view).
 
     With `teacher.consistency: tiles` L_cons is L_sup itself, against the teacher's hard masks of whole tiles: of those
-    on which its words on tile and mirror image agree (IoU), with CutMix on both parts. It is weighed by their share.
+    on which its words on tile and mirror image agree (IoU) and an empty mask is sure (`empty_below`), with CutMix on
+    both parts. It is weighed by their share.
 
     One pass of the student over both kinds of tile, so that they share batch statistics; one of the teacher over the
     unlabelled ones without gradients (two with `teacher.mirrored`). The teacher is what is validated and kept.
@@ -104,7 +105,7 @@ def agreement(logits: torch.Tensor, word: torch.Tensor, config: TeacherConfig) -
     return threshold_consistency(logits, word, config.confidence)
 
 
-def agreed(words: torch.Tensor, least: float, empty_below: float = 1.0) -> torch.Tensor:
+def agreed(words: torch.Tensor, least: float, empty_below: float) -> torch.Tensor:
     """Tiles of which two words [2, U, H, W] say the same: the IoU of their masks is `least` or more; bool [U].
 
     Two empty masks are the same where no pixel of their mean reaches `empty_below`: all empty masks agree, mistaken

@@ -126,9 +126,9 @@ def test_words_agree_by_the_iou_of_their_masks() -> None:
     words[0, 1, 0, :4], words[1, 1, 0, :5] = 0.9, 0.6  # IoU 4/5
     words[0, 2, 0, :3], words[1, 2, 0, :4] = 0.9, 0.6  # 3/4
     words[0, 3, 0, 0] = 0.9  # something and nothing
-    assert agreed(words, 0.8).tolist() == [True, True, False, False, True]  # twice nothing is the same
-    assert agreed(words, 0.75).tolist() == [True, True, True, False, True]
-    assert agreed(words, 0.0).all()
+    assert agreed(words, 0.8, 1.0).tolist() == [True, True, False, False, True]  # twice nothing is the same
+    assert agreed(words, 0.75, 1.0).tolist() == [True, True, True, False, True]
+    assert agreed(words, 0.0, 1.0).all()
 
 
 def test_an_empty_mask_agrees_where_it_is_sure_of_it() -> None:
@@ -140,7 +140,7 @@ def test_an_empty_mask_agrees_where_it_is_sure_of_it() -> None:
     words[0, 3, 0, 0] = 0.9  # nor does it help one that disagrees
     assert agreed(words, 0.8, 0.2).tolist() == [True, False, True, False, True]
     assert agreed(words, 0.8, 0.21001).tolist() == [True, True, True, False, True]
-    assert agreed(words, 0.8).tolist() == [True, True, True, False, True]
+    assert agreed(words, 0.8, 1.0).tolist() == [True, True, True, False, True]
 
 
 def test_a_step_learns_from_no_empty_mask_that_is_unsure() -> None:
