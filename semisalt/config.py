@@ -238,10 +238,6 @@ class TeacherConfig(_Section):
     ramp: float = Field(
         0.3, ge=0, le=1, description="Share of the training over which the weight rises: exp(−5(1 − t)²)"
     )
-    dropout: float = Field(
-        0.0, ge=0, lt=1, description="Of the encoder's maps of the weak views, which join the strong ones (tiles)"
-    )
-    inject: bool = Field(False, description="Boxes of labelled tiles, where the teacher is unsure (tiles)")
 
     @model_validator(mode="after")
     def _two_words(self) -> "TeacherConfig":

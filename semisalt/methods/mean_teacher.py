@@ -45,19 +45,10 @@ class MeanTeacher(Method):
         word = words.mean(dim=0)
         health = _health(word, config.confidence)
         mixing = self.config.unlabelled
-        strong, plain = batch.strong, word
-        if config.inject:
-            strong, word = inject(strong, word, batch, mixing.cutmix_area)
         box = boxes(len(word), self.channels.shape, mixing.cutmix, mixing.cutmix_area, word.device)
-        strong, word = paste(strong, box), paste(word, box)
-        weak = images[count:] if config.dropout else images[:0]
-        x = torch.cat([images[:count], strong, weak])
-        if depths is not None:
-            depths = torch.cat([depths, depths[count:][: len(weak)]])
-        logits = self.channels.crop(
-            self.networks[0](self.channels(x, depths), *([len(weak), config.dropout] if len(weak) else []))
-        )
-        labelled, unlabelled, dropped = torch.split(logits, [count, len(strong), len(weak)])
+        strong, word = paste(batch.strong, box), paste(word, box)
+        logits = self.channels.crop(self.networks[0](self.channels(torch.cat([images[:count], strong]), depths)))
+        labelled, unlabelled = logits[:count], logits[count:]
         weights = self.config.loss.at(progress.epoch)
         supervised, parts = mix(labelled, batch.salt(labelled), weights)
         if config.consistency == "tiles":
@@ -65,8 +56,6 @@ class MeanTeacher(Method):
             taken = same & (same.flip(0) | ~box.flatten(1).any(dim=1))  # a pasted part counts as well
             health["taken"] = taken.float().mean()
             consistency = _on_tiles(unlabelled, word, taken, weights)
-            if config.dropout:
-                consistency = (consistency + _on_tiles(dropped, plain, same, weights)) / 2
         else:
             consistency = agreement(unlabelled, word, config)
         weighed = config.weight * ramp(progress.share, config.ramp) * consistency
@@ -114,22 +103,6 @@ def agreement(logits: torch.Tensor, word: torch.Tensor, config: TeacherConfig) -
     if config.consistency == "mse":
         return squared_consistency(logits, word)
     return threshold_consistency(logits, word, config.confidence)
-
-
-def inject(
-    strong: torch.Tensor, word: torch.Tensor, batch: Batch, area: tuple[float, float]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes of labelled tiles and their masks, the more often the less sure the teacher is.
-
-    A tile stays whole with the mean of (1 − entropy) · max(q, 1 − q), the entropy in bits.
-    """
-    q = word.clamp(1e-6, 1 - 1e-6)
-    entropy = -(q * q.log2() + (1 - q) * (1 - q).log2())
-    sureness = ((1 - entropy) * torch.maximum(q, 1 - q)).flatten(1).mean(dim=1)
-    box = boxes(len(word), (word.shape[1], word.shape[2]), 1.0, area, word.device)
-    box &= (torch.rand(len(word)) > sureness)[:, None, None]
-    order = torch.randperm(len(batch.targets))[: len(word)]
-    return torch.where(box, batch.images[order], strong), torch.where(box, batch.salt(word)[order], word)
 
 
 def agreed(words: torch.Tensor, least: float, empty_below: float) -> torch.Tensor:

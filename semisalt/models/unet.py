@@ -5,7 +5,6 @@ from difflib import get_close_matches
 
 import timm
 import torch
-import torch.nn.functional as F
 from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from segmentation_models_pytorch.encoders import get_encoder, get_encoder_names
@@ -73,10 +72,8 @@ class SaltUNet(nn.Module):
         self.head = nn.Conv2d(channels[-1] + columns, 1, kernel_size=3, padding=1)
         initialize_head(self.head)
 
-    def forward(self, x: Tensor, dropped: int = 0, dropout: float = 0.0) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> float32 logits [B, H, W].
-
-        Of the last `dropped` tiles whole channels of the encoder's maps are left out with the probability `dropout`.
 
         Raises:
             ValueError: H or W is no multiple of 32.
@@ -85,14 +82,6 @@ class SaltUNet(nn.Module):
         if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
             raise ValueError(f"tiles of {height}×{width}: both sides must be multiples of {SIZE_MULTIPLE}")
         features = self.encoder(x)
-        if dropped:
-            kept, lost = (
-                [part[index] for part in (f.split([len(f) - dropped, dropped]) for f in features)] for index in (0, 1)
-            )
-            features = [
-                torch.cat([a, F.dropout2d(b, dropout) if level else b])
-                for level, (a, b) in enumerate(zip(kept, lost, strict=True))
-            ]
         skips = [
             None if stage is None else scse(features[stage])
             for stage, scse in zip(self.stages, self.stage_scse, strict=True)
