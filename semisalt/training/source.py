@@ -36,7 +36,10 @@ def check_division(run: RunDirectory, survey: Survey, config: Config, folds: Seq
 
 
 def check_networks(run: RunDirectory, survey: Survey, config: Config, what: str, way_out: str) -> None:
-    """Refuse a run whose networks are not those of `config`; `what` begins with its weights. Raises UserError."""
+    """Refuse a run whose networks are not those of `config`; `what` begins with its weights.
+
+    `way_out` tells in the message what to do. Raises UserError.
+    """
     # The run's is settled: to agree with anything, as `auto` does, is not to fit.
     depth = channels_of(config, survey).depth_range is not None
     asked = config.model_copy(update={"channels": config.channels.model_copy(update={"depth": depth})})
