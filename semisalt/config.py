@@ -134,7 +134,7 @@ class SnapshotConfig(_Section):
 
     keep: int = Field(10, ge=1)
     select: Literal["best", "last"] = Field(
-        "best", description="best: each new best by validation score; last: the last epochs, chosen blindly"
+        "last", description="best: each new best by validation score; last: the last epochs, chosen blindly"
     )
     decay: float = Field(0.8, gt=0, le=1, description="Weight of each older snapshot relative to the next")
     combine: Literal["predictions", "weights"] = Field(
@@ -148,7 +148,9 @@ class TrainingConfig(_Section):
         None, ge=1, description="Steps of an epoch; null: as many as show every labelled tile once"
     )
     batch: int = Field(20, ge=2, description="Labelled tiles a step, over all processes together")
-    patience: int | None = Field(60, ge=1, description="Epochs without a new best before a fold stops")
+    patience: int | None = Field(
+        None, ge=1, description="Epochs without a new best before a fold stops; null: it goes on to the end"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: a short measured probe")
     compile: Literal["auto"] | bool = Field(False, description="torch.compile; auto: on a GPU, where it pays")
     ema_decay: float | None = Field(None, gt=0, lt=1, description="Validate and keep an EMA of the weights")

@@ -159,3 +159,8 @@ def test_a_study_is_no_recipe(tmp_path: Path) -> None:
     study.write_text("config: cpu.yaml\nspace:\n  loss.switch_epoch: {kind: int, low: 0, high: 9}\n")
     with pytest.raises(UserError, match=r"search\.yaml: a study, not a recipe: semisalt study run .*search\.yaml$"):
         load_config(study)
+
+
+def test_without_a_recipe_the_validation_tiles_have_no_say_in_the_weights() -> None:
+    """Else `semisalt pseudo` without a recipe would refuse its own baseline, and `--from` every such run."""
+    assert Config().chosen_by_score == {}
