@@ -23,6 +23,7 @@ _MAY_DIFFER = (
     "training.compile",
     "training.precision",
 )
+_METHODS = {"supervised": "supervised", "mean_teacher": "mean teacher", "co_training": "deep co-training"}
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _row(subject: Subject, folds: Sequence[int], scores: Scores, first: Scores |
 
 def _method(run: RunDirectory) -> str:
     number = run.provenance.get("round")
-    return run.config.method.replace("_", " ") if number is None else f"pseudo-labels, round {number}"
+    return _METHODS[run.config.method] if number is None else f"pseudo-labels, round {number}"
 
 
 def _labels(run: RunDirectory, fold: int) -> int:

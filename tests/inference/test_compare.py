@@ -257,8 +257,11 @@ def test_what_a_run_is_and_builds_on(tmp_path: Path, survey: Survey) -> None:
         provenance={"start": str(first.path)},
         steps=10,
     )
-    found: Comparison = compare(alone(base, first, teacher), survey, [1])
-    assert [row.method for row in found.rows] == ["supervised", "pseudo-labels, round 1", "mean teacher"]
-    assert [row.steps for row in found.rows] == [(101.0,), (101.0, 51.0), (101.0, 51.0, 11.0)]
-    assert [row.inflated for row in found.rows] == [False, True, False]
-    assert [row.chosen for row in found.rows] == [False, False, True]
+    views = tiny_config(data={"folds": 3}, method="co_training", training={"patience": None})
+    cotrained = made_run(tmp_path / "cotrain", survey, 0.1, config=views, steps=20)
+    found: Comparison = compare(alone(base, first, teacher, cotrained), survey, [1])
+    methods = ["supervised", "pseudo-labels, round 1", "mean teacher", "deep co-training"]
+    assert [row.method for row in found.rows] == methods
+    assert [row.steps for row in found.rows] == [(101.0,), (101.0, 51.0), (101.0, 51.0, 11.0), (21.0,)]
+    assert [row.inflated for row in found.rows] == [False, True, False, False]
+    assert [row.chosen for row in found.rows] == [False, False, True, False]
