@@ -101,7 +101,7 @@ class RunDirectory:
 
     @classmethod
     def resume(cls, path: Path, requested: Config | None, fingerprint: str) -> "RunDirectory":
-        """Go on with a run.
+        """Go on with a run. What stops a training, and does not change it, may be asked for otherwise from now on.
 
         Raises:
             UserError: there is no run or no checkpoint, or it was made with another configuration or other data.
@@ -111,11 +111,17 @@ class RunDirectory:
             raise UserError(f"{path} is a round of pseudo-labels: go on with {run.going_on}")
         if not run.has_checkpoint():
             raise UserError(f"{path} has no checkpoint to resume from: start it without --resume")
-        problems = differences(requested, run.config) if requested else []
+        kept = run.config
+        if requested and requested.unlabelled.least_salt != kept.unlabelled.least_salt:
+            least = {"least_salt": requested.unlabelled.least_salt}
+            kept = kept.model_copy(update={"unlabelled": kept.unlabelled.model_copy(update=least)})
+        problems = differences(requested, kept) if requested else []
         if run.provenance["data"] != fingerprint:
             problems.append(f"data: fingerprint {run.provenance['data']} in the run, {fingerprint} given")
         if problems:
             raise UserError(f"{path} cannot be resumed, it was made differently:\n  " + "\n  ".join(problems))
+        if kept != run.config:
+            write_text(path / "config.yaml", dump_config(kept))
         return run
 
     @classmethod
@@ -156,14 +162,29 @@ class RunDirectory:
         return RunDirectory(Path(path)) if path else None
 
     @property
+    def source_run(self) -> str | None:
+        """Where the run was that gave this one weights to begin with, or labels; None: there is none."""
+        name: str | None = self.provenance.get("start") or self.provenance.get("labels_by")
+        return name
+
+    @property
     def builds_on(self) -> "RunDirectory | None":
         """The run that gave this one weights to begin with, or labels; None: there is none, or it is gone."""
-        name = self.provenance.get("start") or self.provenance.get("labels_by")
+        name = self.source_run
         if name is None:
             return None
         # Where it was, or where it lies beside this one now, or beside the rounds that this one is among.
         places = (Path(name), *(folder / Path(name).name for folder in (self.path.parent, self.path.parent.parent)))
-        return next((RunDirectory(place) for place in places if (place / "config.yaml").exists()), None)
+        runs = (RunDirectory(place) for place in places if (place / "config.yaml").exists())
+        # Another one may be called so by now.
+        return next((run for run in runs if run.divided_like(self)), None)
+
+    def divided_like(self, other: "RunDirectory") -> bool:
+        """Whether both runs have the same data and the same folds."""
+        if self.provenance["data"] != other.provenance["data"]:
+            return False
+        one, two = ([(row["id"], row["fold"]) for row in read_csv(run.path / "folds.csv")] for run in (self, other))
+        return one == two
 
     @property
     def channels(self) -> dict[str, Any]:

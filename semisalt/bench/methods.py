@@ -70,7 +70,7 @@ def contenders(config: Config, methods: Sequence[str]) -> dict[str, Config]:
     config = config.model_copy(
         update={
             "loss": config.loss.model_copy(update={"switch_epoch": 0}),
-            "teacher": config.teacher.model_copy(update={"agreement": 0.0}),
+            "teacher": config.teacher.model_copy(update={"agreement": 0.0, "empty_below": 1.0}),
         }
     )
     # The teacher is an average of the weights already; nobody keeps another one.

@@ -114,6 +114,11 @@ def _train(
     recipe = load_config(written, settings)
     if config is not None and (meant := load_config(config)).method not in ("supervised", method):
         console.print(f"{config} is written for semisalt {meant.command}; this is semisalt {recipe.command}")
+    if written is None and method != "supervised":
+        console.print(
+            f"without --config it is the baseline's long training, of {recipe.training.epochs} epochs; "
+            f"for few labels, and measured: --config configs/{recipe.command}.yaml"
+        )
 
     from semisalt.data.read import load_survey
     from semisalt.data.source import choose_source

@@ -1,5 +1,6 @@
 """Runs on the same out-of-fold tiles, side by side: scores, and paired differences to the first."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,8 @@ class Row:
         name: of the subject.
         method: how it learned.
         labels: tiles whose labels it may learn from, the mean over the folds.
-        steps: optimiser steps a fold, those of the runs that it builds on first: (1040, 1040). The mean over the folds.
+        steps: optimiser steps a fold, those of the runs that it builds on first: (1040, 1040). The mean over the folds;
+            NaN first where a run that it builds on is gone.
         seconds: of its own training, all folds together.
         score: mean precision over the tiles.
         difference: minus the first subject, paired over tiles; None for the first.
@@ -222,9 +224,14 @@ def _labels(run: RunDirectory, fold: int) -> int:
 def _steps(runs: Sequence[RunDirectory], folds: Sequence[int]) -> tuple[float, ...]:
     """Optimiser steps of the runs that these build on, the oldest first, and their own; means over the folds."""
     means: list[float] = []
-    current: list[RunDirectory | None] = list(runs)
-    while all(run is not None and run.fold(fold).result.exists() for run, fold in zip(current, folds, strict=True)):
-        present = [run for run in current if run is not None]
-        means.append(float(np.mean([run.fold_result(fold)["steps"] for run, fold in zip(present, folds, strict=True)])))
-        current = [run.builds_on for run in present]
-    return tuple(reversed(means))
+    current = list(runs)
+    while True:
+        means.append(float(np.mean([run.fold_result(fold)["steps"] for run, fold in zip(current, folds, strict=True)])))
+        if all(run.source_run is None for run in current):
+            return tuple(reversed(means))
+        before = [run.builds_on for run in current]
+        current = [
+            run for run, fold in zip(before, folds, strict=True) if run is not None and run.fold(fold).result.exists()
+        ]
+        if len(current) < len(before):
+            return (math.nan, *reversed(means))

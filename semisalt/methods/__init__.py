@@ -9,9 +9,6 @@ from torch import nn
 
 from semisalt.data.batches import Batch
 
-# What a loss counts at least where another one is held against it: a hinge alone reaches 0.
-LEAST_LOSS = 1e-6
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -24,7 +21,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Losses:
-    """A step's scalar to minimise, and detached scalars for the log: its named parts, and how healthy the step was."""
+    """A step's scalar to minimise, and detached scalars for the log: its named parts, and how healthy the step was.
+
+    A method that teaches itself has among its parts what the labels gave, weighed as it is in the total: `supervised`.
+    """
 
     total: torch.Tensor
     parts: dict[str, torch.Tensor] = field(default_factory=dict)

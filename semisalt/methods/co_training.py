@@ -12,7 +12,7 @@ from semisalt.data.channels import Channels
 from semisalt.losses.mix import mix
 from semisalt.losses.view_agreement import view_agreement
 from semisalt.losses.view_difference import view_difference
-from semisalt.methods import LEAST_LOSS, Losses, Method, Progress
+from semisalt.methods import Losses, Method, Progress
 from semisalt.methods.adversarial import fgsm
 from semisalt.methods.ramp import ramp
 from semisalt.models.views import Views
@@ -55,10 +55,9 @@ class CoTraining(Method):
         agreement, difference = view_agreement(bare), view_difference(clean, fooled)
         weight = ramp(progress.share, config.ramp)
         weighed = weight * (config.agreement * agreement + config.difference * difference)
-        parts |= {"agreement": agreement.detach(), "difference": difference.detach()}
-        share = (weighed / supervised.clamp(min=LEAST_LOSS)).detach()
-        health = _health(bare.detach()) | {"consistency_share": share}
-        return Losses(supervised + weighed, parts, health)
+        parts |= {"supervised": supervised, "agreement": agreement, "difference": difference}
+        parts = {name: part.detach() for name, part in parts.items()}
+        return Losses(supervised + weighed, parts, _health(bare.detach()))
 
     def predictor(self) -> nn.Module:
         """The views' mean."""

@@ -10,7 +10,7 @@ from semisalt.data.batches import Batch
 from semisalt.data.channels import Channels
 from semisalt.losses.consistency import squared_consistency, sure, threshold_consistency
 from semisalt.losses.mix import mix
-from semisalt.methods import LEAST_LOSS, Losses, Method, Progress
+from semisalt.methods import Losses, Method, Progress
 from semisalt.methods.cutmix import boxes, paste
 from semisalt.methods.ramp import ramp
 from semisalt.models.ema import Average
@@ -59,8 +59,7 @@ class MeanTeacher(Method):
         else:
             consistency = agreement(unlabelled, word, config)
         weighed = config.weight * ramp(progress.share, config.ramp) * consistency
-        parts["consistency"] = consistency.detach()
-        health["consistency_share"] = (weighed / supervised.clamp(min=LEAST_LOSS)).detach()
+        parts |= {"supervised": supervised.detach(), "consistency": consistency.detach()}
         return Losses(supervised + weighed, parts, health)
 
     @torch.no_grad()
@@ -123,7 +122,7 @@ def _on_tiles(
 ) -> torch.Tensor:
     """The supervised mix against the teacher's hard masks over the tiles that are `taken` [U], times their share."""
     if not taken.any():
-        return logits.sum() * 0  # a gradient, of zeros
+        return logits.abs().sum() * 0  # a gradient, of zeros
     total, _ = mix(logits[taken], (word[taken] > 0.5).to(logits.dtype), weights)
     return total * taken.float().mean()
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 
 from rich.console import Group
 from rich.table import Table
@@ -56,7 +57,7 @@ def _figures(row: Row, comparison: Comparison) -> dict[str, str | float]:
         "run": row.name,
         "method": row.method,
         "labels": row.labels,
-        "steps_before": sum(row.steps[:-1]),
+        "steps_before": "" if math.isnan(row.steps[0]) else sum(row.steps[:-1]),
         "steps": row.steps[-1],
         "seconds": row.seconds,
         "at": _POINTS[comparison.point].removeprefix("at "),
@@ -90,7 +91,7 @@ def _cells(row: Row, gap: str) -> tuple[str, ...]:
         row.name,
         row.method,
         f"{row.labels:,.0f}",
-        f" +{gap}".join(f"{steps:,.0f}" for steps in row.steps),
+        f" +{gap}".join("?" if math.isnan(steps) else f"{steps:,.0f}" for steps in row.steps),
         f"{row.seconds / 60:.0f}" if row.seconds >= 600 else f"{row.seconds / 60:.1f}",
         gap.join([str(row.score).replace(" [", f"{gap}["), *(f"({mark})" for mark in marks)]),
         "" if row.difference is None else row.difference.signed.replace(" [", f"{gap}["),
@@ -103,6 +104,8 @@ def _notes(comparison: Comparison) -> Table:
     notes.add_column()
     notes.add_row("labels", "tiles that a fold may learn from with their labels, the mean over the folds")
     notes.add_row("steps", "of the optimiser, a fold; first those of the runs whose weights or labels it builds on")
+    if any(math.isnan(row.steps[0]) for row in comparison.rows):
+        notes.add_row("?", "a run that it builds on is gone, or another one lies there: its steps are not known")
     notes.add_row("min", "of its own training, all folds together")
     if comparison.point == "cross_fitted":
         notes.add_row("cross-…", "each tile at the operating point chosen on its run's other folds, or other half")

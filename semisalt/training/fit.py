@@ -31,7 +31,7 @@ from semisalt.models.ema import Average
 from semisalt.precision import autocast
 from semisalt.run import FoldDirectory
 from semisalt.training.checkpoint import load_checkpoint, save_checkpoint
-from semisalt.training.health import health_of, prior_of, refuse_collapse
+from semisalt.training.health import health_beside, refuse_collapse
 from semisalt.training.log import TrainingLog
 from semisalt.training.meter import LossMeter, LossNotFiniteError
 from semisalt.training.schedules import build_schedule
@@ -278,8 +278,7 @@ class Trainer:
         for name, value in self.meter.sums.items():
             mean = self.accelerator.reduce(value / self.meter.steps, reduction="mean")
             record[name] = float(mean)
-        if health_of(record):
-            record.update({f"health/{name}": value for name, value in prior_of(self.train).items()})
+        record.update(health_beside(record, self.train))
         record["lr"] = self.schedule(position.step - 1)
         position.done = position.epoch + 1 == training.epochs or position.step >= self.total_steps
         if position.done or (position.epoch + 1) % training.validate_every == 0:

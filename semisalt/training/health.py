@@ -11,6 +11,8 @@ _REMEDIES = {
     "mean_teacher": "a lower teacher.weight, or --from a finished run of the same network, a baseline's for example",
     "co_training": "lower co_training.agreement and co_training.difference",
 }
+# What the labels' loss counts at least where the other losses are held against it: a hinge alone reaches 0.
+_LEAST_LOSS = 1e-6
 # However slowly the weights of what is learned from unlabelled tiles rise: from here on a training is judged.
 _LONGEST_WARM_UP = 0.6
 
@@ -24,6 +26,19 @@ def prior_of(train: TileSet) -> dict[str, float]:
 def health_of(record: Mapping[str, float]) -> dict[str, float]:
     """An epoch's figures of health, by name; empty for a method that does not teach itself."""
     return {name.removeprefix("health/"): value for name, value in record.items() if name.startswith("health/")}
+
+
+def health_beside(record: Mapping[str, float], train: TileSet) -> dict[str, float]:
+    """What belongs beside an epoch's figures of health, under the names of the log: `prior_of` its labelled tiles, and
+
+    `consistency_share`, the loss on unlabelled tiles over that on labelled ones. Of the epoch's means: of a step's
+    losses the latter may be nearly 0. Empty for a method that does not teach itself.
+    """
+    if not health_of(record):
+        return {}
+    supervised = record["loss/supervised"]
+    share = (record["loss/total"] - supervised) / max(supervised, _LEAST_LOSS)
+    return {f"health/{name}": value for name, value in {"consistency_share": share, **prior_of(train)}.items()}
 
 
 def refuse_collapse(folder: Path, record: Mapping[str, float], config: Config, began: float) -> None:
@@ -48,6 +63,7 @@ def refuse_collapse(folder: Path, record: Mapping[str, float], config: Config, b
     raise UserError(
         f"{folder}: the predictions on unlabelled tiles have collapsed to background after epoch "
         f"{int(record['epoch']) + 1}: {figures}. They would teach the network to see nothing: begin anew under "
-        f"another --run, with {_REMEDIES[config.method]}. "
-        "Where the unlabelled tiles truly have so little salt, lower unlabelled.least_salt"
+        f"another --run, with {_REMEDIES[config.method]}. Where the unlabelled tiles truly have so little salt, go on "
+        "by --resume and --set unlabelled.least_salt=SHARE, lower than "
+        f"{health['foreground'] / health['prior_foreground']:.2g}"
     )

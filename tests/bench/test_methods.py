@@ -54,7 +54,9 @@ def test_the_recipe_is_kept_but_for_the_method_a_second_average_and_what_may_be_
         assert one.training.ema_decay is None
         # Networks that know nothing yet must neither be spared Lovász nor refuse tiles.
         assert one.loss.switch_epoch == one.teacher.agreement == 0
-        changed = {"method": True, "training": True, "loss": {"switch_epoch"}, "teacher": {"agreement"}}
+        assert one.teacher.empty_below == 1  # no probability is as high: every empty mask counts
+        taking = {"agreement", "empty_below"}
+        changed = {"method": True, "training": True, "loss": {"switch_epoch"}, "teacher": taking}
         assert one.model_dump(exclude=changed) == config.model_dump(exclude=changed)
 
 

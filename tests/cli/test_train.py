@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from semisalt.cli import app
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 
 @pytest.mark.parametrize(
     ("command", "method", "said"),
@@ -25,6 +27,20 @@ def test_a_recipe_of_another_command_is_not_used_in_silence(
     done = CliRunner().invoke(app, [command, "--config", "r.yaml", "--data", "nowhere"])
     assert "nowhere" in str(done.exception)
     assert (f"r.yaml {said}" in done.output) if said else (done.output == "")
+
+
+@pytest.mark.parametrize("command", ["baseline", "teacher", "cotrain"])
+def test_without_a_recipe_the_methods_own_one_is_named(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = CliRunner().invoke(app, [command, "--data", "nowhere", "--set", "training.epochs=77"]).output
+    if command == "baseline":
+        assert output == ""
+    else:
+        assert "77 epochs" in output
+        assert f"--config configs/{command}.yaml" in " ".join(output.split())
+        assert (REPOSITORY / "configs" / f"{command}.yaml").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,12 @@ TEST_RECIPE = REPOSITORY / "configs" / "test.yaml"
     [
         [],
         ["baseline"],
+        ["teacher"],
+        ["cotrain"],
         ["predict"],
         ["submit"],
         ["show"],
+        ["compare"],
         ["pseudo"],
         ["pseudo", "inspect"],
         ["doctor"],

@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from semisalt.training.checkpoint import load_checkpoint
 from tests.end_to_end.conftest import OPEN_CUTS, REPOSITORY, Command, kill, settled
 
-# A kill falls after the first epoch; within one: tests/training/test_resume.py.
-SETTINGS = ["training.epoch_steps=4", "snapshots.keep=1"]
-# Networks that have learned for eight steps may see no salt at all: nothing but warm-up.
-SETTINGS += ["teacher.ramp=1", "co_training.ramp=1"]
+# A kill falls between epochs; within one: tests/training/test_resume.py.
+SETTINGS = ["training.epochs=3", "training.epoch_steps=4", "snapshots.keep=1"]
+# Networks that have learned for twelve steps may see no salt at all.
+SETTINGS += ["unlabelled.least_salt=0"]
 RECIPE = ["--config", REPOSITORY / "configs" / "test.yaml", *(word for key in SETTINGS for word in ("--set", key))]
 
 
@@ -23,7 +25,9 @@ def test_killed_and_resumed_equals_uninterrupted_and_its_run_is_like_any_other(
     words = [command, *RECIPE, "--data", survey_path, "--label-fraction", "0.5", "--folds", "0"]
     whole, broken = tmp_path / "runs" / "whole", tmp_path / "runs" / "broken"
     trained = semisalt(*words, "--run", "whole").stdout
-    kill([*words, "--run", "broken"], tmp_path, environment, broken / "fold0" / "metrics.jsonl")
+    # The second epoch's snapshot: the first one's checkpoint is there, and there is an epoch to come.
+    kill([*words, "--run", "broken"], tmp_path, environment, broken / "fold0" / "snapshots" / "epoch0001.safetensors")
+    assert 4 <= load_checkpoint(broken / "fold0" / "last.ckpt")["position"]["step"] < 12
     semisalt(command, "--run", "broken", "--folds", "0", "--resume")
     expected, found = settled(whole), settled(broken)
     assert found.keys() == expected.keys()
@@ -37,6 +41,10 @@ def test_killed_and_resumed_equals_uninterrupted_and_its_run_is_like_any_other(
         assert fold["health"]["prior_foreground"] > 0
     assert "foreground" in trained
     assert "foreground" in semisalt("show", "whole").stdout
+    events = EventAccumulator(str(whole / "tensorboard" / "fold0"))
+    events.Reload()
+    beside = {"teacher": {"score/student"}, "cotrain": {"score/view0", "score/view1"}}[command]
+    assert set(events.Tags()["scalars"]) >= {"score", "health/foreground", "health/consistency_share", *beside}
 
     semisalt("predict", "whole")
     assert len(list((whole / "predictions" / "mask").glob("*.png"))) == 40
@@ -66,6 +74,12 @@ def test_a_teachers_run_gives_labels_and_is_compared(semisalt: Command, survey_p
     assert (
         semisalt("compare", "base", "taught", "--at", "cross-fitted", "--format", "markdown").stdout.count("\n|") == 4
     )
+
+    # It sees less salt than the labels hold. Stopped for that, and let go on, the training is the same one.
+    stopped = semisalt("teacher", *words, "--run", "strict", "--set", "unlabelled.least_salt=1", code=2).stderr
+    assert "--resume and --set unlabelled.least_salt=" in " ".join(stopped.split())
+    semisalt("teacher", "--run", "strict", "--folds", "0", "--resume", "--set", "unlabelled.least_salt=0")
+    assert settled(tmp_path / "runs" / "strict") == settled(tmp_path / "runs" / "taught")
 
     wrong = semisalt("baseline", "--run", "taught", "--resume", code=2).stderr
     assert "go on with: semisalt teacher --run taught --resume" in " ".join(wrong.split())

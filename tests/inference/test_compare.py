@@ -1,5 +1,6 @@
 """Runs side by side, against scores put together by hand."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -265,3 +266,23 @@ def test_what_a_run_is_and_builds_on(tmp_path: Path, survey: Survey) -> None:
     assert [row.steps for row in found.rows] == [(101.0,), (101.0, 51.0), (101.0, 51.0, 11.0), (21.0,)]
     assert [row.inflated for row in found.rows] == [False, True, False, False]
     assert [row.chosen for row in found.rows] == [False, False, True, False]
+
+
+@pytest.mark.parametrize("planted", ["gone", "other data", "other folds", "unfinished"])
+def test_steps_of_a_run_that_is_not_there_are_not_passed_over(planted: str, tmp_path: Path, survey: Survey) -> None:
+    """A warm start would else look like a training from scratch, or have the steps of whoever has the name now."""
+    base = made_run(tmp_path / "base", survey, 0.3)
+    warm = made_run(tmp_path / "warm", survey, 0.2, provenance={"start": str(base.path)}, steps=50)
+    assert compare(alone(base, warm), survey, [1]).rows[1].steps == (101.0, 51.0)
+    reference = made_run(tmp_path / "reference", survey, 0.3)
+    if planted == "unfinished":
+        base.fold(1).result.unlink()
+    else:
+        shutil.rmtree(base.path)
+    if planted == "other data":
+        made_run(base.path, tiny_survey(60, 11), 0.3, steps=7)
+    if planted == "other folds":
+        made_run(base.path, survey, 0.3, config=CONFIG.model_copy(update={"seed": 5}), steps=7)
+    before, own = compare(alone(reference, warm), survey, [1]).rows[1].steps
+    assert np.isnan(before)
+    assert own == 51.0

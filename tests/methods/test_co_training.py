@@ -1,4 +1,5 @@
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from semisalt.methods import Losses, Progress
 from semisalt.methods.build import build_method
 from semisalt.methods.co_training import CoTraining, deal
 from semisalt.models.views import Views
+from semisalt.recipe import load_config
 from tests.methods.toys import SHAPE, Pointwise, moved_statistics, toy_batch
 from tests.tiny import tiny_config, tiny_network
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 CHANNELS = Channels(SHAPE, None, "none")
 HALFWAY = Progress(0, 9, 0.15)  # of a ramp of 0.3
 Array = NDArray[np.float64]
@@ -92,10 +95,11 @@ def test_a_step_as_calculated_in_numpy(views: int, epsilon: float) -> None:
     supervised, agreement, difference = by_hand(batch, [(1.5, 0.2), (-0.8, 0.6), (0.6, -1.0)][:views], epsilon)
     losses = toy(views, epsilon=epsilon).step(batch, HALFWAY)
     parts = {name: part.item() for name, part in losses.parts.items()}
-    assert parts == pytest.approx({"bce": supervised, "agreement": agreement, "difference": difference}, rel=1e-4)
+    both = 2 * supervised  # of two views the sum of their losses
+    expected = {"bce": supervised, "supervised": both, "agreement": agreement, "difference": difference}
+    assert parts == pytest.approx(expected, rel=1e-4)
     weighed = np.exp(-5 * 0.5**2) * (0.5 * agreement + 0.05 * difference)
-    assert losses.total.item() == pytest.approx(2 * supervised + weighed, rel=1e-5)  # of two views the sum of both
-    assert losses.health["consistency_share"].item() == pytest.approx(weighed / (2 * supervised), rel=1e-4)
+    assert losses.total.item() == pytest.approx(both + weighed, rel=1e-5)
     assert not any(value.requires_grad for value in (*losses.parts.values(), *losses.health.values()))
 
 
@@ -274,6 +278,19 @@ def test_half_precision_trains() -> None:
 def test_views_begin_apart() -> None:
     first, second = (torch.cat([p.flatten() for p in network.parameters()]) for network in real().networks)
     assert not torch.equal(first, second)
+
+
+def test_views_with_the_same_pretrained_encoder_have_decoders_of_their_own() -> None:
+    """As the recipe has it: of complete twins neither would teach the other anything."""
+    config = load_config(REPOSITORY / "configs" / "cotrain.yaml")
+    views = build_network(config, CHANNELS)
+    assert isinstance(views, Views)
+    first, second = (view.state_dict() for view in views)
+    apart = {name for name, tensor in first.items() if not torch.equal(tensor, second[name])}
+    assert not any(name.startswith("encoder.") for name in apart)
+    convolutions = {name for name, tensor in first.items() if not name.startswith("encoder.") and tensor.ndim == 4}
+    assert len(convolutions) > 10
+    assert convolutions <= apart
 
 
 def test_the_configuration_names_the_method() -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -67,6 +69,15 @@ def test_csv_holds_the_figures_unrounded() -> None:
     assert [row["chosen_by_score"] for row in rows] == ["0", "0", "1"]
     assert {row["folds"] for row in rows} == {"0 2"}
     assert {row["tiles"] for row in rows} == {"1254"}
+
+
+def test_steps_that_are_not_known_are_said_to_be_so() -> None:
+    gone = Comparison((0, 2), 1254, (BASE, replace(TEACHER, steps=(math.nan, 520.0))))
+    assert "| 124 | ? + 520 |" in comparison_markdown(gone)
+    assert "its steps are not known" in " ".join(printed(gone).split())
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(gone))))
+    assert [row["steps_before"] for row in rows] == ["0", ""]
+    assert "not known" not in printed(FOUND)
 
 
 @pytest.mark.parametrize("width", [80, 100])

@@ -65,7 +65,8 @@ class Taught(Supervised):
 
     def step(self, batch: Batch, progress: Progress) -> Losses:
         losses = super().step(batch, progress)
-        return Losses(losses.total, losses.parts, {"foreground": torch.tensor(self.foreground)})
+        parts = {**losses.parts, "supervised": losses.total.detach()}
+        return Losses(losses.total, parts, {"foreground": torch.tensor(self.foreground)})
 
     def predictor(self) -> nn.Module:
         return self.teacher

@@ -4,7 +4,7 @@ import pytest
 
 from semisalt.config import Config
 from semisalt.errors import UserError
-from semisalt.training.health import health_of, prior_of, refuse_collapse
+from semisalt.training.health import health_beside, health_of, prior_of, refuse_collapse
 from tests.tiny import tiny_config, tiny_tiles
 
 FOLDER = Path("runs/x/fold1")
@@ -24,6 +24,19 @@ def test_prior_is_that_of_the_labels() -> None:
     assert prior["prior_non_empty"] == sum(mask.any() for mask in TRAIN.masks) / 30
 
 
+def test_the_losses_share_is_that_of_the_epochs_means() -> None:
+    """Planted: of two steps, 0.9 and 0.1 by the labels and 0.1 each beside them, the mean share would be 0.56."""
+    found = health_beside({"health/foreground": 0.2, "loss/total": 0.6, "loss/supervised": 0.5}, TRAIN)
+    assert found.pop("health/consistency_share") == pytest.approx(0.2)
+    assert found == {f"health/{name}": value for name, value in prior_of(TRAIN).items()}
+    assert health_beside({"loss/total": 0.6}, TRAIN) == {}
+
+
+def test_labels_that_are_learned_by_heart_leave_finite_figures() -> None:
+    found = health_beside({"health/foreground": 0.2, "loss/total": 0.1, "loss/supervised": 0.0}, TRAIN)
+    assert found["health/consistency_share"] == pytest.approx(0.1 / 1e-6)
+
+
 def test_a_collapse_after_the_warm_up_is_refused_with_its_figures() -> None:
     prior = prior_of(TRAIN)["prior_foreground"]
     with pytest.raises(
@@ -41,7 +54,7 @@ def test_less_salt_may_be_true_of_the_unlabelled_tiles() -> None:
     rare = tiny_config(method="mean_teacher", unlabelled={"least_salt": 0.05})  # type: ignore[arg-type]
     prior = prior_of(TRAIN)["prior_foreground"]
     refuse_collapse(FOLDER, record(0.06 * prior), rare, 0.9)
-    with pytest.raises(UserError, match=r"unlabelled\.least_salt"):
+    with pytest.raises(UserError, match=r"--resume and --set unlabelled\.least_salt=SHARE, lower than 0\.04$"):
         refuse_collapse(FOLDER, record(0.04 * prior), rare, 0.9)
     never = tiny_config(method="mean_teacher", unlabelled={"least_salt": 0.0})  # type: ignore[arg-type]
     refuse_collapse(FOLDER, record(0.0), never, 0.9)
