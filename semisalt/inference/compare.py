@@ -24,6 +24,12 @@ _MAY_DIFFER = (
     "training.compile",
     "training.precision",
 )
+# The sections that are another method's: what stands there changed nothing.
+_UNREAD = {
+    "supervised": ("teacher.", "co_training.", "unlabelled."),
+    "mean_teacher": ("co_training.",),
+    "co_training": ("teacher.",),
+}
 _METHODS = {"supervised": "supervised", "mean_teacher": "mean teacher", "co_training": "deep co-training"}
 
 
@@ -123,7 +129,7 @@ def _check_parts(subject: Subject) -> None:
     first, held = subject.runs[0], dict[int, RunDirectory]()
     for run in subject.runs:
         ways = [line.partition(":")[0] for line in differences(run.config, first.config)]
-        ways = [key for key in ways if key not in _MAY_DIFFER]
+        ways = [key for key in ways if key not in _MAY_DIFFER and not key.startswith(_UNREAD[run.config.method])]
         # How often a training is looked at matters where the looks decide something.
         if not run.config.chosen_by_score and not first.config.chosen_by_score:
             ways = [key for key in ways if key != "training.validate_every"]

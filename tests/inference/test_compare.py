@@ -207,6 +207,31 @@ def test_two_subjects_of_one_name_are_refused(tmp_path: Path, survey: Survey) ->
         compare([Subject("x", (one,)), Subject("y", (one,)), Subject("x", (other,))], survey)
 
 
+@pytest.mark.parametrize(
+    ("method", "read"),
+    [
+        ("supervised", set[str]()),
+        ("mean_teacher", {"teacher", "unlabelled"}),
+        ("co_training", {"co_training", "unlabelled"}),
+    ],
+)
+def test_what_only_another_method_reads_may_differ_between_parts(
+    method: str, read: set[str], tmp_path: Path, survey: Survey
+) -> None:
+    changes = {"teacher": {"weight": 3.0}, "co_training": {"ramp": 0.1}, "unlabelled": {"cutmix": 0.1}}
+    base = CONFIG.model_copy(update={"method": method})
+    first = made_run(tmp_path / "first", survey, 0.2, folds=(0,), config=base)
+    for name, change in changes.items():
+        config = base.model_copy(update={name: getattr(base, name).model_copy(update=change)})
+        other = made_run(tmp_path / name, survey, 0.2, folds=(1,), config=config)
+        subjects = [Subject("one", (first, other)), Subject("two", (first, other))]
+        if name in read:
+            with pytest.raises(UserError, match=rf"did not learn alike \(other {name}\."):
+                compare(subjects, survey)
+        else:
+            assert compare(subjects, survey).folds == (0, 1)
+
+
 def test_how_often_a_part_was_validated_matters_where_that_decides_something(tmp_path: Path, survey: Survey) -> None:
     seldom = {"validate_every": CONFIG.training.validate_every + 1}
     for patience, refused in ((None, False), (5, True)):
