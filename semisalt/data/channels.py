@@ -41,6 +41,8 @@ class Channels:
     def __call__(self, images: torch.Tensor, depths: torch.Tensor | None) -> torch.Tensor:
         """Turn uint8 [B, H, W] and depths [B] into float32 [B, C, H', W'], channels last in memory.
 
+        Where tiles are made of parts, each pixel may have a depth of its own: [B, H, W].
+
         Raises:
             ValueError: the tiles have another size, or the depths that the network learned from are missing.
         """
@@ -51,7 +53,8 @@ class Channels:
         if self.depth_range is not None:
             if depths is None:
                 raise ValueError("this network uses the tiles' depths, and none are given")
-            planes.append(relative_depth(depths, self.depth_range)[:, None, None].expand_as(grey))
+            depth = relative_depth(depths, self.depth_range)
+            planes.append(self._pad(depth) if depth.ndim == 3 else depth[:, None, None].expand_as(grey))
         if self.ramp != "none":
             rows = torch.linspace(0.001, 1.0, self.padded[0], device=images.device)[None, :, None].expand_as(grey)
             planes.append(rows if self.ramp == "rows" else grey * rows)

@@ -47,6 +47,8 @@ class MeanTeacher(Method):
         mixing = self.config.unlabelled
         box = boxes(len(word), self.channels.shape, mixing.cutmix, mixing.cutmix_area, word.device)
         strong, word = paste(batch.strong, box), paste(word, box)
+        if depths is not None and self.channels.depth_range is not None:
+            depths = _with_parts(depths, count, box)
         logits = self.channels.crop(self.networks[0](self.channels(torch.cat([images[:count], strong]), depths)))
         labelled, unlabelled = logits[:count], logits[count:]
         weights = self.config.loss.at(progress.epoch)
@@ -115,6 +117,12 @@ def agreed(words: torch.Tensor, least: float, empty_below: float) -> torch.Tenso
     surely = words.mean(dim=0).flatten(1).amax(dim=1) < empty_below
     same: torch.Tensor = (both >= least * either) & ((either > 0) | surely)
     return same
+
+
+def _with_parts(depths: torch.Tensor, count: int, box: torch.Tensor) -> torch.Tensor:
+    """Each pixel's depth [B, H, W]; of the unlabelled tiles, behind `count` labelled ones, pasted parts keep theirs."""
+    each = depths[:, None, None].expand(-1, *box.shape[1:])
+    return torch.cat([each[:count], paste(each[count:], box)])
 
 
 def _on_tiles(

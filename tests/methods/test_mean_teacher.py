@@ -194,6 +194,29 @@ def test_cutmix_as_calculated_in_numpy(consistency: str, monkeypatch: pytest.Mon
     assert method.step(batch, HALFWAY).parts["consistency"].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_pasted_part_keeps_its_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the student would be told the depth of the tile around it, the teacher was told the part's own."""
+
+    class Deep(Pointwise):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if torch.is_grad_enabled():  # the student
+                seen.append(channels.crop(x[:, 1]))
+            return super().forward(x)
+
+    seen: list[torch.Tensor] = []
+    channels = Channels(SHAPE, (0.0, 1000.0), "none")
+    box = torch.zeros(4, *SHAPE, dtype=torch.bool)
+    box[0, 2:9, 3:11] = box[2, 5:, :4] = True
+    monkeypatch.setattr(module, "boxes", lambda *_: box)
+    batch = batch_of()
+    assert batch.depths is not None
+    MeanTeacher(Deep(channels, 1.5, 0.2), channels, config_of(cutmix=1.0)).step(batch, HALFWAY)
+    (found,) = seen
+    own = np.broadcast_to((batch.depths.numpy() / 1000)[:, None, None], (7, *SHAPE))
+    expected = np.concatenate([own[:3], np.where(box.numpy(), own[:2:-1], own[3:])])
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
 def test_where_no_tile_is_taken_the_labels_teach_alone() -> None:
     method = spoken(toy(mirrored=True, consistency="tiles"), two_words(False, False, False, False))
     losses = method.step(batch_of(), HALFWAY)
