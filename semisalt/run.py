@@ -101,27 +101,22 @@ class RunDirectory:
 
     @classmethod
     def resume(cls, path: Path, requested: Config | None, fingerprint: str) -> "RunDirectory":
-        """Go on with a run. What stops a training, and does not change it, may be asked for otherwise from now on.
+        """Go on with a run; nothing of it is changed here.
 
         Raises:
-            UserError: there is no run or no checkpoint, or it was made with another configuration or other data.
+            UserError: there is no run or no checkpoint, or it was made with another configuration (see `unlike`) or
+                other data.
         """
         run = cls.open(path)
         if "round" in run.provenance:
             raise UserError(f"{path} is a round of pseudo-labels: go on with {run.going_on}")
         if not run.has_checkpoint():
             raise UserError(f"{path} has no checkpoint to resume from: start it without --resume")
-        kept = run.config
-        if requested and requested.unlabelled.least_salt != kept.unlabelled.least_salt:
-            least = {"least_salt": requested.unlabelled.least_salt}
-            kept = kept.model_copy(update={"unlabelled": kept.unlabelled.model_copy(update=least)})
-        problems = differences(requested, kept) if requested else []
+        problems = run.unlike(requested) if requested else []
         if run.provenance["data"] != fingerprint:
             problems.append(f"data: fingerprint {run.provenance['data']} in the run, {fingerprint} given")
         if problems:
             raise UserError(f"{path} cannot be resumed, it was made differently:\n  " + "\n  ".join(problems))
-        if kept != run.config:
-            write_text(path / "config.yaml", dump_config(kept))
         return run
 
     @classmethod
@@ -130,6 +125,21 @@ class RunDirectory:
         if not (path / "config.yaml").exists():
             raise UserError(f"{path} is not a run: {_instead(path)}")
         return cls(path)
+
+    def unlike(self, requested: Config) -> list[str]:
+        """Where the run was made differently, as `differences` tells it.
+
+        `unlabelled.least_salt` does not count: it stops a training, and changes none.
+        """
+        least = {"least_salt": self.config.unlabelled.least_salt}
+        return differences(
+            requested.model_copy(update={"unlabelled": requested.unlabelled.model_copy(update=least)}), self.config
+        )
+
+    def limit(self, least_salt: float) -> None:
+        """Go on by another `unlabelled.least_salt`, whenever the run goes on."""
+        unlabelled = self.config.unlabelled.model_copy(update={"least_salt": least_salt})
+        write_text(self.path / "config.yaml", dump_config(self.config.model_copy(update={"unlabelled": unlabelled})))
 
     def has_checkpoint(self) -> bool:
         """Whether any fold was begun or finished."""
@@ -169,22 +179,24 @@ class RunDirectory:
 
     @property
     def builds_on(self) -> "RunDirectory | None":
-        """The run that gave this one weights to begin with, or labels; None: there is none, or it is gone."""
+        """The run that gave this one weights to begin with, or labels.
+
+        None: there is none, or it is gone, and perhaps another one called so: with other data, folds or labels.
+        """
         name = self.source_run
         if name is None:
             return None
         # Where it was, or where it lies beside this one now, or beside the rounds that this one is among.
         places = (Path(name), *(folder / Path(name).name for folder in (self.path.parent, self.path.parent.parent)))
-        runs = (RunDirectory(place) for place in places if (place / "config.yaml").exists())
-        # Another one may be called so by now.
-        return next((run for run in runs if run.divided_like(self)), None)
+        runs = (RunDirectory(place) for place in places if place.resolve() != self.path.resolve())
+        return next((run for run in runs if run._divided_like(self)), None)
 
-    def divided_like(self, other: "RunDirectory") -> bool:
-        """Whether both runs have the same data and the same folds."""
-        if self.provenance["data"] != other.provenance["data"]:
+    def _divided_like(self, other: "RunDirectory") -> bool:
+        """Whether both are runs with the same data, folds, and labels to learn from."""
+        if not all((run.path / name).exists() for run in (self, other) for name in ("provenance.json", "folds.csv")):
             return False
-        one, two = ([(row["id"], row["fold"]) for row in read_csv(run.path / "folds.csv")] for run in (self, other))
-        return one == two
+        one, two = (read_csv(run.path / "folds.csv") for run in (self, other))
+        return one == two and self.provenance["data"] == other.provenance["data"]
 
     @property
     def channels(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,13 @@ _MAY_DIFFER = (
     "training.checkpoint_minutes",
     "training.compile",
     "training.precision",
+    "unlabelled.least_salt",
 )
-# The sections that are another method's: what stands there changed nothing.
+# What other methods read alone: what stands there changed nothing.
 _UNREAD = {
     "supervised": ("teacher.", "co_training.", "unlabelled."),
     "mean_teacher": ("co_training.",),
-    "co_training": ("teacher.",),
+    "co_training": ("teacher.", "unlabelled.strong.", "unlabelled.cutmix"),
 }
 _METHODS = {"supervised": "supervised", "mean_teacher": "mean teacher", "co_training": "deep co-training"}
 
@@ -63,7 +65,7 @@ class Row:
         method: how it learned.
         labels: tiles whose labels it may learn from, the mean over the folds.
         steps: optimiser steps a fold, those of the runs that it builds on first: (1040, 1040). The mean over the folds;
-            NaN first where a run that it builds on is gone.
+            NaN first where it builds on a run that is gone, or not known to be the same one, or unfinished.
         seconds: of its own training, all folds together.
         score: mean precision over the tiles.
         difference: minus the first subject, paired over tiles; None for the first.
@@ -129,12 +131,14 @@ def _check_parts(subject: Subject) -> None:
     first, held = subject.runs[0], dict[int, RunDirectory]()
     for run in subject.runs:
         ways = [line.partition(":")[0] for line in differences(run.config, first.config)]
-        ways = [key for key in ways if key not in _MAY_DIFFER and not key.startswith(_UNREAD[run.config.method])]
+        ways = [key for key in ways if key not in _MAY_DIFFER and not key.startswith(_unread(run))]
         # How often a training is looked at matters where the looks decide something.
         if not run.config.chosen_by_score and not first.config.chosen_by_score:
             ways = [key for key in ways if key != "training.validate_every"]
         if run.provenance.get("round") != first.provenance.get("round"):
             ways.insert(0, "round")
+        if (run.source_run is None) != (first.source_run is None):
+            ways.insert(0, "weights to begin with")
         if ways:
             raise UserError(
                 f"{subject.name}: {first.path} and {run.path} did not learn alike (other {', '.join(ways)}); compare "
@@ -227,17 +231,24 @@ def _labels(run: RunDirectory, fold: int) -> int:
     return sum(row["label_used"] == "1" and row["fold"] != str(fold) for row in rows)
 
 
+def _unread(run: RunDirectory) -> tuple[str, ...]:
+    """What keys that changed nothing in a run begin with."""
+    if "round" in run.provenance:
+        return _UNREAD["supervised"]
+    unlabelled = ("data.unlabelled_limit",) if run.config.method == "supervised" else ()
+    return (*_UNREAD[run.config.method], "pseudo.", *unlabelled)
+
+
 def _steps(runs: Sequence[RunDirectory], folds: Sequence[int]) -> tuple[float, ...]:
     """Optimiser steps of the runs that these build on, the oldest first, and their own; means over the folds."""
     means: list[float] = []
-    current = list(runs)
+    current, known = list(runs), set[Path]()
     while True:
         means.append(float(np.mean([run.fold_result(fold)["steps"] for run, fold in zip(current, folds, strict=True)])))
         if all(run.source_run is None for run in current):
             return tuple(reversed(means))
-        before = [run.builds_on for run in current]
-        current = [
-            run for run, fold in zip(before, folds, strict=True) if run is not None and run.fold(fold).result.exists()
-        ]
-        if len(current) < len(before):
+        known |= {run.path.resolve() for run in current}
+        before = zip([run.builds_on for run in current], folds, strict=True)
+        current = [run for run, fold in before if run is not None and run.fold(fold).result.exists()]
+        if len(current) < len(folds) or any(run.path.resolve() in known for run in current):
             return (math.nan, *reversed(means))

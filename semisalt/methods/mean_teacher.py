@@ -130,7 +130,7 @@ def _on_tiles(
 ) -> torch.Tensor:
     """The supervised mix against the teacher's hard masks over the tiles that are `taken` [U], times their share."""
     if not taken.any():
-        return logits.abs().sum() * 0  # a gradient, of zeros
+        return logits.abs().sum() * 0  # a gradient, of zeros; −0 would stand in the log
     total, _ = mix(logits[taken], (word[taken] > 0.5).to(logits.dtype), weights)
     return total * taken.float().mean()
 

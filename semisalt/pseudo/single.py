@@ -17,7 +17,6 @@ from semisalt.pseudo.labelling import Announce, Task, label_directory, label_fol
 from semisalt.pseudo.labels import load_labels, refuse_leak, refuse_other_labels, refuse_other_models
 from semisalt.pseudo.recipe import lesson_shares
 from semisalt.pseudo.request import Request
-from semisalt.recipe import differences
 from semisalt.run import RunDirectory
 from semisalt.training.crossval import Division, train_folds
 from semisalt.training.lesson import Lesson
@@ -84,7 +83,7 @@ class Round:
         """Create the round's directory, or see that it is what is asked for."""
         path, recipe, survey = self.run.path, self.recipe, self.survey
         if (path / "config.yaml").exists():
-            problems = differences(recipe, self.run.config)
+            problems = self.run.unlike(recipe)
             if self.run.provenance["data"] != survey.fingerprint:
                 problems.append("data: another fingerprint")
             if problems:

@@ -105,7 +105,7 @@ def _notes(comparison: Comparison) -> Table:
     notes.add_row("labels", "tiles that a fold may learn from with their labels, the mean over the folds")
     notes.add_row("steps", "of the optimiser, a fold; first those of the runs whose weights or labels it builds on")
     if any(math.isnan(row.steps[0]) for row in comparison.rows):
-        notes.add_row("?", "a run that it builds on is gone, or another one lies there: its steps are not known")
+        notes.add_row("?", "it builds on a run that is gone, unfinished, or another one now: its steps are not known")
     notes.add_row("min", "of its own training, all folds together")
     if comparison.point == "cross_fitted":
         notes.add_row("cross-…", "each tile at the operating point chosen on its run's other folds, or other half")

@@ -1,5 +1,6 @@
 """Whether a method that teaches itself still sees salt."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,9 +37,11 @@ def health_beside(record: Mapping[str, float], train: TileSet) -> dict[str, floa
     """
     if not health_of(record):
         return {}
-    supervised = record["loss/supervised"]
-    share = (record["loss/total"] - supervised) / max(supervised, _LEAST_LOSS)
-    return {f"health/{name}": value for name, value in {"consistency_share": share, **prior_of(train)}.items()}
+    beside = prior_of(train)
+    if "loss/supervised" in record:
+        supervised = record["loss/supervised"]
+        beside["consistency_share"] = (record["loss/total"] - supervised) / max(supervised, _LEAST_LOSS)
+    return {f"health/{name}": value for name, value in beside.items()}
 
 
 def refuse_collapse(folder: Path, record: Mapping[str, float], config: Config, began: float) -> None:
@@ -59,11 +62,11 @@ def refuse_collapse(folder: Path, record: Mapping[str, float], config: Config, b
     early = began == 0 or began < min(config.warm_up, _LONGEST_WARM_UP)
     if not health or early or health["foreground"] >= config.unlabelled.least_salt * health["prior_foreground"]:
         return
+    most = math.floor(1000 * health["foreground"] / health["prior_foreground"]) / 1000
     figures = ", ".join(f"{name} {value:.3f}" for name, value in health.items())
     raise UserError(
         f"{folder}: the predictions on unlabelled tiles have collapsed to background after epoch "
         f"{int(record['epoch']) + 1}: {figures}. They would teach the network to see nothing: begin anew under "
         f"another --run, with {_REMEDIES[config.method]}. Where the unlabelled tiles truly have so little salt, go on "
-        "by --resume and --set unlabelled.least_salt=SHARE, lower than "
-        f"{health['foreground'] / health['prior_foreground']:.2g}"
+        f"by --resume and --set unlabelled.least_salt={most:g} or less (0: never stop)"
     )

@@ -60,6 +60,9 @@ def run_training(
     with RunDirectory(path).lock() if accelerator.is_main_process else nullcontext():
         if resume:
             run = RunDirectory.resume(path, config, survey.fingerprint)
+            if accelerator.is_main_process:
+                _limit(run, planned if config is None else config, announce)
+            accelerator.wait_for_everyone()
             _refuse_other_start(run, start)
             # Folds that were begun have their weights; others begin with those of a run that may have changed since.
             unbegun = [fold for fold in wanted if not run.fold(fold).begun]
@@ -103,6 +106,13 @@ def _begin(
         RunDirectory.create(path, settled.config, provenance)
     accelerator.wait_for_everyone()
     return RunDirectory.open(path)
+
+
+def _limit(run: RunDirectory, config: Config, announce: Callable[[str], None]) -> None:
+    before, now = run.config.unlabelled.least_salt, config.unlabelled.least_salt
+    if now != before:
+        announce(f"unlabelled.least_salt: {now} from now on, {before} before")
+        run.limit(now)
 
 
 def _refuse_other_start(run: RunDirectory, start: RunDirectory | None) -> None:

@@ -77,8 +77,10 @@ def test_a_teachers_run_gives_labels_and_is_compared(semisalt: Command, survey_p
 
     # It sees less salt than the labels hold. Stopped for that, and let go on, the training is the same one.
     stopped = semisalt("teacher", *words, "--run", "strict", "--set", "unlabelled.least_salt=1", code=2).stderr
-    assert "--resume and --set unlabelled.least_salt=" in " ".join(stopped.split())
-    semisalt("teacher", "--run", "strict", "--folds", "0", "--resume", "--set", "unlabelled.least_salt=0")
+    assert "--resume and --set unlabelled.least_salt=0" in " ".join(stopped.split())
+    least = ["--set", "unlabelled.least_salt=0"]
+    told = semisalt("teacher", "--run", "strict", "--folds", "0", "--resume", *least).stdout
+    assert "unlabelled.least_salt: 0.0 from now on, 1.0 before" in told
     assert settled(tmp_path / "runs" / "strict") == settled(tmp_path / "runs" / "taught")
 
     wrong = semisalt("baseline", "--run", "taught", "--resume", code=2).stderr

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -211,22 +212,31 @@ def test_two_subjects_of_one_name_are_refused(tmp_path: Path, survey: Survey) ->
     ("method", "read"),
     [
         ("supervised", set[str]()),
-        ("mean_teacher", {"teacher", "unlabelled"}),
-        ("co_training", {"co_training", "unlabelled"}),
+        ("mean_teacher", {"teacher.weight", "unlabelled.batch", "unlabelled.cutmix", "data.unlabelled_limit"}),
+        ("co_training", {"co_training.ramp", "unlabelled.batch", "data.unlabelled_limit"}),
     ],
 )
 def test_what_only_another_method_reads_may_differ_between_parts(
     method: str, read: set[str], tmp_path: Path, survey: Survey
 ) -> None:
-    changes = {"teacher": {"weight": 3.0}, "co_training": {"ramp": 0.1}, "unlabelled": {"cutmix": 0.1}}
+    changes = {
+        "teacher.weight": 3.0,
+        "co_training.ramp": 0.1,
+        "unlabelled.batch": 5,
+        "unlabelled.cutmix": 0.1,
+        "unlabelled.least_salt": 0.1,
+        "data.unlabelled_limit": 5,
+        "pseudo.decided": 0.5,
+    }
     base = CONFIG.model_copy(update={"method": method})
     first = made_run(tmp_path / "first", survey, 0.2, folds=(0,), config=base)
-    for name, change in changes.items():
-        config = base.model_copy(update={name: getattr(base, name).model_copy(update=change)})
+    for name, value in changes.items():
+        section, _, key = name.partition(".")
+        config = base.model_copy(update={section: getattr(base, section).model_copy(update={key: value})})
         other = made_run(tmp_path / name, survey, 0.2, folds=(1,), config=config)
         subjects = [Subject("one", (first, other)), Subject("two", (first, other))]
         if name in read:
-            with pytest.raises(UserError, match=rf"did not learn alike \(other {name}\."):
+            with pytest.raises(UserError, match=rf"did not learn alike \(other {name}\)"):
                 compare(subjects, survey)
         else:
             assert compare(subjects, survey).folds == (0, 1)
@@ -279,7 +289,9 @@ def test_what_a_run_is_and_builds_on(tmp_path: Path, survey: Survey) -> None:
         tmp_path / "teacher",
         survey,
         0.1,
-        config=tiny_config(data={"folds": 3}, method="mean_teacher", training={"patience": 5}),
+        config=CONFIG.model_copy(
+            update={"method": "mean_teacher", "training": CONFIG.training.model_copy(update={"patience": 5})}
+        ),
         provenance={"start": str(first.path)},
         steps=10,
     )
@@ -293,7 +305,31 @@ def test_what_a_run_is_and_builds_on(tmp_path: Path, survey: Survey) -> None:
     assert [row.chosen for row in found.rows] == [False, False, True, False]
 
 
-@pytest.mark.parametrize("planted", ["gone", "other data", "other folds", "unfinished"])
+def test_what_a_round_learned_from_may_not_differ_between_its_parts(tmp_path: Path, survey: Survey) -> None:
+    provenance = {"round": 1, "labels_by": "gone"}
+    first = made_run(tmp_path / "first", survey, 0.2, folds=(0,), provenance=provenance)
+    for section, change in (("pseudo", {"decided": 0.5}), ("data", {"unlabelled_limit": 5})):
+        config = CONFIG.model_copy(update={section: getattr(CONFIG, section).model_copy(update=change)})
+        other = made_run(tmp_path / section, survey, 0.2, folds=(1,), config=config, provenance=provenance)
+        with pytest.raises(UserError, match=rf"did not learn alike \(other {section}\.{next(iter(change))}\)"):
+            compare([Subject("one", (first, other)), Subject("two", (first,))], survey)
+
+
+def test_parts_begin_alike(tmp_path: Path, survey: Survey) -> None:
+    first = made_run(tmp_path / "first", survey, 0.2, folds=(0,))
+    warm = made_run(tmp_path / "warm", survey, 0.2, folds=(1,), provenance={"start": str(first.path)})
+    with pytest.raises(UserError, match=r"did not learn alike \(other weights to begin with\)"):
+        compare([Subject("one", (first, warm)), Subject("two", (first,))], survey)
+
+
+@pytest.mark.parametrize("method", get_args(Config.model_fields["method"].annotation))
+def test_every_method_is_told_by_its_name(method: str, tmp_path: Path, survey: Survey) -> None:
+    run = made_run(tmp_path / "run", survey, 0.2, config=CONFIG.model_copy(update={"method": method}))
+    told = compare([Subject("one", (run,)), Subject("two", (run,))], survey).rows[0].method
+    assert method.replace("_", "") in told.replace(" ", "").replace("-", "")
+
+
+@pytest.mark.parametrize("planted", ["gone", "other data", "other folds", "other labels", "not divided", "unfinished"])
 def test_steps_of_a_run_that_is_not_there_are_not_passed_over(planted: str, tmp_path: Path, survey: Survey) -> None:
     """A warm start would else look like a training from scratch, or have the steps of whoever has the name now."""
     base = made_run(tmp_path / "base", survey, 0.3)
@@ -308,6 +344,21 @@ def test_steps_of_a_run_that_is_not_there_are_not_passed_over(planted: str, tmp_
         made_run(base.path, tiny_survey(60, 11), 0.3, steps=7)
     if planted == "other folds":
         made_run(base.path, survey, 0.3, config=CONFIG.model_copy(update={"seed": 5}), steps=7)
+    if planted == "other labels":
+        made_run(base.path, survey, 0.3, config=tiny_config(data={"folds": 3, "label_fraction": 0.7}), steps=7)
+    if planted == "not divided":
+        (made_run(base.path, survey, 0.3, steps=7).path / "folds.csv").unlink()
     before, own = compare(alone(reference, warm), survey, [1]).rows[1].steps
     assert np.isnan(before)
     assert own == 51.0
+
+
+def test_a_run_does_not_build_on_itself(tmp_path: Path, survey: Survey) -> None:
+    """Planted: its source, called the same and elsewhere, is gone; two that name each other."""
+    one = made_run(tmp_path / "one", survey, 0.2, provenance={"start": str(tmp_path / "old" / "one")})
+    assert one.builds_on is None
+    two = made_run(tmp_path / "two", survey, 0.2, provenance={"start": str(tmp_path / "three")})
+    three = made_run(tmp_path / "three", survey, 0.2, provenance={"start": str(two.path)})
+    rows = compare(alone(one, two, three), survey, [1]).rows
+    assert [len(row.steps) for row in rows] == [2, 3, 3]
+    assert all(np.isnan(row.steps[0]) for row in rows)

@@ -218,10 +218,11 @@ def test_a_pasted_part_keeps_its_depth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_where_no_tile_is_taken_the_labels_teach_alone() -> None:
-    method = spoken(toy(mirrored=True, consistency="tiles"), two_words(False, False, False, False))
+    method = spoken(toy(b=-9.0, mirrored=True, consistency="tiles"), two_words(False, False, False, False))
     losses = method.step(batch_of(), HALFWAY)
     assert losses.total.item() == pytest.approx(losses.parts["bce"].item())
     assert losses.parts["consistency"].item() == losses.health["taken"].item() == 0
+    assert not losses.parts["consistency"].signbit()  # no −0 in the log
     assert losses.total.requires_grad
     losses.total.backward()
 

@@ -238,6 +238,16 @@ def test_a_half_trained_fold_does_not_go_on_with_other_labels(
     start(request, tiles, resume=True)
 
 
+def test_a_limit_that_no_round_reads_does_not_stand_in_their_way(source: RunDirectory, tiles: Survey) -> None:
+    """Planted: it would be another recipe, and the rounds could not go on by either."""
+    request = request_of(source, rounds=1)
+    start(request, tiles)
+    before = (source.path / "config.yaml").read_bytes()
+    start(request, tiles, config_of(unlabelled={"least_salt": 0.1}), resume=True)
+    assert (source.path / "config.yaml").read_bytes() == before
+    start(request, tiles, resume=True)
+
+
 def test_where_labels_come_from_is_known_in_other_folders_too(
     source: RunDirectory, tiles: Survey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
