@@ -5,9 +5,9 @@
 
 Trains the supervised recipe, a round of pseudo-labels by it, the mean teacher, a round of pseudo-labels by that, and
 deep co-training (by far the longest: leave it out by --without cotrain), 1,040 optimiser steps each; a round's come on
-top of those of the run that labels for it. The same command again goes on where it was killed, and with more --folds
-trains those. Then `semisalt compare` prints scores on the same held-out tiles and paired differences, at 0.5 and
-cross-fitted.
+top of those of the run that labels for it. The same command again goes on where it was killed; other options, folds
+among them, need another --out. Then `semisalt compare` prints scores on the same held-out tiles and paired differences,
+at 0.5 and cross-fitted.
 """
 
 import argparse

@@ -30,10 +30,10 @@ def health_of(record: Mapping[str, float]) -> dict[str, float]:
 
 
 def health_beside(record: Mapping[str, float], train: TileSet) -> dict[str, float]:
-    """What belongs beside an epoch's figures of health, under the names of the log: `prior_of` its labelled tiles, and
+    """What belongs beside an epoch's figures of health, by its name in the log; empty where there are none.
 
-    `consistency_share`, the loss on unlabelled tiles over that on labelled ones. Of the epoch's means: of a step's
-    losses the latter may be nearly 0. Empty for a method that does not teach itself.
+    That is `prior_of` the labelled tiles, and `consistency_share`, the loss on unlabelled tiles over that on labelled
+    ones: of the epoch's means, since a single step's loss on labelled tiles may be nearly 0.
     """
     if not health_of(record):
         return {}
